@@ -1,0 +1,283 @@
+"""The command line. Every command works on a run folder, and running one again does only what is missing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from .dynamics.errors import SftscopeError, nearest
+
+# Heavy imports happen inside the commands: `sftscope --help` answers at once.
+
+OutFile = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
+
+
+def quickstart(
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/quickstart"),
+    recipe: str = "quickstart",
+    workers: int | None = None,
+) -> None:
+    """Fine-tune a small organism, probe every checkpoint, analyse the run and write its report.
+
+    Args:
+        out: the run folder; a run that is there already is completed, not repeated.
+        recipe: the recipe to run, by name or path.
+        workers: processes that probe checkpoints side by side; by default one a core, four at most.
+    """
+    from .pipeline import Stages, probe_config, probe_run, quiet_libraries, read_recipe, train_run
+    from .probes.checkpoints import find_checkpoints
+
+    stages = Stages()
+    quiet_libraries()
+    settings = read_recipe(recipe, out)
+    with stages("train, with activations captured at every checkpoint"):
+        run = train_run(settings, out, resume=_interrupted(out))
+    with stages("probe the checkpoints"):
+        failures = probe_run(run, find_checkpoints([out]), probe_config(run), workers=workers)
+    with stages("analyse"):
+        _analyze(out)
+    with stages("report"):
+        page = _report([out], None)
+    _print_costs(out, stages.seconds)
+    _print_failures(failures)
+    print(f"\nreport: {page.resolve()}")
+
+
+def train(config: Positional[str], out: OutFile = None, resume: bool = False) -> None:
+    """Train as a recipe says; checkpoints are hooked, the run folder records everything.
+
+    Settings follow the recipe as flags of their full name: `--train.optim.lr 1e-4 --train.schedule.epochs 2`.
+
+    Args:
+        config: a recipe, by path or by the name of one that ships.
+        out: the run folder; by default runs/<recipe's name>.
+        resume: go on from the last full state of an interrupted run.
+    """
+    _train(config, out, resume, [])
+
+
+def _train(config: str, out: Path | None, resume: bool, overrides: list[str]) -> None:
+    from .dynamics.settings import to_mapping
+    from .pipeline import quiet_libraries, read_recipe, train_run
+
+    out = out or Path("runs") / Path(config).stem
+    recipe = read_recipe(config, out)
+    if overrides:
+        recipe = tyro.cli(type(recipe), prog="sftscope train CONFIG", default=recipe, args=overrides)
+    quiet_libraries()
+    _print_settings(to_mapping(recipe))
+    run = train_run(recipe, out, resume=resume)
+    print(f"run: {run.path.resolve()}")
+
+
+def probe(
+    paths: Positional[tuple[Path, ...]],
+    out: OutFile = None,
+    config: Path | None = None,
+    workers: int | None = None,
+) -> None:
+    """Measure the checkpoints of a run, or of any folder of Hugging Face checkpoints.
+
+    Args:
+        paths: a run folder, a folder of checkpoints (step-N, checkpoint-N, global_step_N), or model folders.
+        out: the run folder that gets the results; needed for checkpoints that are not a run's own.
+        config: a YAML file with a `probes:` section; by default what the run was made with.
+        workers: processes that probe checkpoints side by side; by default one a core, four at most.
+    """
+    from .dynamics.errors import ConfigError
+    from .dynamics.settings import from_mapping, read_yaml
+    from .pipeline import open_probe_run, probe_run, quiet_libraries
+    from .probes.planner import ProbeConfig
+
+    if not paths:
+        raise ConfigError("no checkpoints were named: give a run folder, a folder of checkpoints, or model folders")
+    quiet_libraries()
+    settings = from_mapping(ProbeConfig, read_yaml(config).get("probes", {}), "probes") if config else None
+    run, checkpoints, settings = open_probe_run(paths, out, settings)
+    failures = probe_run(run, checkpoints, settings, workers=workers)
+    _print_failures(failures)
+    print(f"measured: {len(checkpoints) - len(failures)} of {len(checkpoints)} checkpoints, in {run.path.resolve()}")
+    if failures:
+        raise SystemExit(1)
+
+
+def analyze(run: Positional[Path]) -> None:
+    """Turn a run's measurements into findings: phases, associations, costs, and what to do next.
+
+    Args:
+        run: the run folder.
+    """
+    for finding in _analyze(run):
+        print(f"{finding.kind:>11}  {finding.sentence}")
+    print(f"\nfindings: {(run / 'findings.json').resolve()}")
+
+
+def report(runs: Positional[tuple[Path, ...]], out: OutFile = None) -> None:
+    """Write a run's report: one HTML file that opens offline, and the same in Markdown.
+
+    Args:
+        runs: the run folder.
+        out: the HTML file; by default report.html in the run folder.
+    """
+    print(f"report: {_report(list(runs), out).resolve()}")
+
+
+def show(run: Positional[Path]) -> None:
+    """Print a run's findings and scores in the terminal.
+
+    Args:
+        run: the run folder.
+    """
+    from .reports import show as show_run
+
+    show_run(run)
+
+
+def push(run: Positional[Path]) -> None:
+    """Mirror a run's measurements and report to W&B (offline unless WANDB_MODE says otherwise).
+
+    Args:
+        run: the run folder.
+    """
+    from .reports import push as push_run
+
+    print(f"pushed: {push_run(run)}")
+
+
+def organism(action: Positional[str], name: Positional[str] = "", out: OutFile = None) -> None:
+    """`organism list`, or `organism build NAME`: rebuild a base organism from its recipe.
+
+    Args:
+        action: list or build.
+        name: the organism, as in configs/organisms/.
+        out: where the work and the exported weights go; by default runs/organisms/NAME.
+    """
+    from .dynamics.errors import ConfigError
+    from .probes import organisms
+
+    if action == "list":
+        print("\n".join(organisms.names()))
+    elif action == "build":
+        from .pipeline import build_organism
+
+        print(f"organism: {build_organism(name, out or Path('runs/organisms') / name).resolve()}")
+    else:
+        raise ConfigError(f"unknown action {action!r}: {nearest(action, ['list', 'build'])}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    f.__name__: f for f in (quickstart, train, probe, analyze, report, show, push, organism)
+}
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _interrupted(out: Path) -> bool:
+    return (out / "run.json").is_file() and any((out / "resume").glob("step-*"))
+
+
+def _analyze(run: Path) -> list:
+    from .dynamics.analyze import analyze as analyze_run
+
+    return analyze_run(run)
+
+
+def _report(runs: list[Path], out: Path | None) -> Path:
+    from .dynamics.errors import ConfigError
+    from .reports import write_markdown, write_report
+
+    if len(runs) != 1:
+        raise ConfigError(f"a report is of one run, and {len(runs)} were given")
+    write_markdown(runs[0], (out or runs[0] / "report.html").with_suffix(".md"))
+    return write_report(runs[0], out)
+
+
+def _print_settings(mapping: dict) -> None:
+    import yaml
+
+    print(yaml.safe_dump(mapping, sort_keys=False).rstrip())
+
+
+def _print_costs(run: Path, stages: dict[str, float]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from .dynamics.record import Run
+
+    table = Table(title="time and cost", title_justify="left")
+    table.add_column("stage")
+    table.add_column("seconds", justify="right")
+    for name, seconds in stages.items():
+        table.add_row(name, f"{seconds:.1f}")
+    table.add_row("all", f"{sum(stages.values()):.1f}", style="bold")
+    costs = Run(run).measurements(probe="cost")
+    if len(costs):
+        spent = costs[costs["metric"] == "seconds"].groupby("position")["value"].sum()
+        tokens = costs.loc[costs["metric"] == "tokens_generated", "value"].sum()
+        inside = ", ".join(f"{stage} {s:.0f} s" for stage, s in spent.sort_values(ascending=False).items())
+        table.caption = f"probes, summed over processes: {inside}; {tokens:,.0f} tokens generated"
+    Console().print(table)
+
+
+def _print_failures(failures: list[str]) -> None:
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+
+
+def _overview() -> str:
+    from . import __doc__ as about
+
+    lines = ["usage: sftscope COMMAND …", "", about or "", "", "commands:"]
+    for name, function in COMMANDS.items():
+        lines.append(f"  {name:<12}{(function.__doc__ or '').splitlines()[0]}")
+    return "\n".join([*lines, "", "`sftscope COMMAND --help` tells a command's arguments."])
+
+
+def _call(name: str, args: list[str]) -> None:
+    if name == "train" and not {"-h", "--help"} & set(
+        args
+    ):  # what is no flag of the command is a setting of the recipe
+        (config, out, resume), overrides = tyro.cli(
+            _train_arguments, prog="sftscope train", args=args, return_unknown_args=True
+        )
+        _train(config, out, resume, overrides)
+    else:
+        tyro.cli(COMMANDS[name], prog=f"sftscope {name}", args=args)
+
+
+def _train_arguments(
+    config: Positional[str], out: OutFile = None, resume: bool = False
+) -> tuple[str, Path | None, bool]:
+    return config, out, resume
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command. A user's mistake ends in one screen with the value and the way out, and exit code 2."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if args[0] in ("--version", "-V"):
+        from . import __version__
+
+        print(__version__)
+        return 0
+    try:
+        if args[0] not in COMMANDS:
+            from .dynamics.errors import ConfigError
+
+            raise ConfigError(f"unknown command {args[0]!r}: {nearest(args[0], COMMANDS)}")
+        _call(args[0], args[1:])
+    except SftscopeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0

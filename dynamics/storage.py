@@ -1,0 +1,91 @@
+"""Writing files that exist complete or not at all, and naming things by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file's (or folder's) content to the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.tmp")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; on success it is flushed and renamed, on an error it is removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = _aside(path)
+    try:
+        yield aside
+        fsync_path(aside)
+        os.replace(aside, path)
+        fsync_path(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """As `whole_file`, for a folder: it appears with all its files or not at all. Fails if `path` exists already."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = _aside(path)
+    aside.mkdir()
+    try:
+        yield aside
+        for file in sorted(aside.rglob("*")):
+            if file.is_file():
+                fsync_path(file)
+        os.rename(aside, path)
+        fsync_path(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with whole_file(path) as aside:
+        aside.write_text(json.dumps(value, indent=2, sort_keys=False, allow_nan=True) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def content_key(*parts: Any, length: int = 12) -> str:
+    """A short hash of JSON-like content: the `key` by which derived files are named."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(folder: Path, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Record the size and sha256 of every file in `folder`. Written last, before the folder is renamed into place."""
+    folder = Path(folder)
+    files = {
+        str(f.relative_to(folder)): {"bytes": f.stat().st_size, "sha256": sha256_file(f)}
+        for f in sorted(folder.rglob("*"))
+        if f.is_file() and f.name != MANIFEST
+    }
+    manifest = {"schema": 1, "files": files, **(extra or {})}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    return manifest

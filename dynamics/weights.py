@@ -1,0 +1,72 @@
+"""Folders of weights in Hugging Face layout: whether they are whole, and the hash by which results know them. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from .errors import CheckpointError
+from .storage import MANIFEST, sha256_file
+
+
+def weights_hash(hashes: dict[str, str]) -> str:
+    """One sha256 for a set of weight files (name -> sha256), in the order of their names."""
+    return hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
+
+
+def folder_weights_hash(folder: Path) -> str:
+    """The hash of a checkpoint's weights, read off its manifest where it has one and computed where not."""
+    manifest = Path(folder) / MANIFEST
+    if manifest.is_file():
+        known = json.loads(manifest.read_text()).get("weights")
+        if known:
+            return known
+    return weights_hash({f.name: sha256_file(f) for f in Path(folder).glob("*.safetensors")})
+
+
+def check_folder(folder: Path) -> None:
+    """Raise CheckpointError when a model folder is missing, incomplete, truncated, or not what its manifest says."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"no model folder at {folder}: give a folder in Hugging Face layout")
+    if not (folder / "config.json").is_file():
+        inside = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+        raise CheckpointError(f"{folder} is no model folder: it has no config.json (it holds {inside})")
+    files = {f.name for f in folder.glob("*.safetensors")}
+    index = folder / "model.safetensors.index.json"
+    wanted = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
+    if wanted - files:
+        raise CheckpointError(
+            f"{folder} lacks {', '.join(sorted(wanted - files)[:4])}, named in its index: copy it again"
+        )
+    if not files:
+        raise CheckpointError(
+            f"{folder} holds no *.safetensors: convert the weights with `save_pretrained` and try again"
+        )
+    for name in sorted(files):
+        _check_file(folder / name)
+    _check_manifest(folder)
+
+
+def _check_file(file: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as f:  # reads the header, and checks it against the file's size
+            f.keys()
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{file} ({file.stat().st_size:,} bytes) is truncated or damaged ({error}): copy or download it again"
+        ) from error
+
+
+def _check_manifest(folder: Path) -> None:
+    file = folder / MANIFEST
+    if not file.is_file():
+        return
+    for name, entry in json.loads(file.read_text()).get("files", {}).items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} lacks {name}, which its {MANIFEST} lists: copy the checkpoint again")
+        if sha256_file(folder / name) != entry["sha256"]:
+            raise CheckpointError(f"{folder / name} is not the file its {MANIFEST} lists (sha256): copy it again")

@@ -1,0 +1,161 @@
+"""Runs units of work in worker processes of one thread each, and shows how far they are.
+
+A unit is a piece of work with JSON inputs that records its own results; a worker that dies costs its unit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .dynamics.errors import SftscopeError
+
+Event = dict[str, Any]
+Do = Callable[[dict[str, Any], Callable[[str], None]], None]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One checkpoint to measure: what a worker needs to know, as JSON."""
+
+    name: str
+    payload: dict[str, Any]
+
+
+def default_workers() -> int:
+    """One worker a core up to four on a CPU; one on a GPU, which it has to itself."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else min(4, os.cpu_count() or 1)
+
+
+def run_units(
+    units: Sequence[Unit], do: Do, workers: int, advance: Callable[[str, float], None]
+) -> Iterator[tuple[Unit, str]]:
+    """Run units, yielding each with its error ("" where it went well). `do` runs them in this process if one worker is asked for."""
+    if workers == 1:
+        for unit in units:
+            error = ""
+            try:
+                do(unit.payload, lambda stage, unit=unit: advance(f"{unit.name}: {stage}", 0))  # type: ignore[misc]
+            except (SftscopeError, OSError) as problem:
+                error = str(problem)
+            advance(unit.name, 1)
+            yield unit, error
+        return
+    events: queue.Queue[tuple[Unit, Event]] = queue.Queue()
+    waiting: queue.SimpleQueue[Unit] = queue.SimpleQueue()
+    for unit in units:
+        waiting.put(unit)
+    threads = [threading.Thread(target=_drive_worker, args=(waiting, events), daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    open_units = len(units)
+    while open_units:
+        unit, event = events.get()
+        if "stage" in event:
+            advance(f"{unit.name}: {event['stage']}", 0)
+            continue
+        open_units -= 1
+        advance(unit.name, 1)
+        yield unit, event.get("error", "")
+    for thread in threads:
+        thread.join()
+
+
+def _drive_worker(waiting: queue.SimpleQueue[Unit], events: queue.Queue[tuple[Unit, Event]]) -> None:
+    """Feed one worker process from the queue until it is empty; a worker that dies costs its unit and is replaced."""
+    process: subprocess.Popen[str] | None = None
+    while True:
+        try:
+            unit = waiting.get_nowait()
+        except queue.Empty:
+            break
+        if process is None or process.poll() is not None:
+            process = start_worker()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(unit.payload) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # told by the empty answer below
+        for line in process.stdout:
+            event = json.loads(line)
+            events.put((unit, event))
+            if "done" in event:
+                break
+        else:
+            events.put((unit, {"done": True, "error": f"the worker process ended with code {process.wait()}"}))
+    if process is not None and process.stdin is not None:
+        process.stdin.close()
+        process.wait()
+
+
+def start_worker() -> subprocess.Popen[str]:
+    """A worker of one thread. `-P` keeps the user's own `train.py` or `probes/` in the current folder out of its imports."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, "-P", "-m", "sftscope.executor"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+
+
+def worker_main() -> None:
+    """Units as JSON lines in, events as JSON lines out; whatever else prints goes to standard error."""
+    out, sys.stdout = sys.stdout, sys.stderr
+
+    def send(event: Event) -> None:
+        out.write(json.dumps(event) + "\n")
+        out.flush()
+
+    import torch
+
+    from .pipeline import do_unit, quiet_libraries
+
+    torch.set_num_threads(1)
+    quiet_libraries()
+    for line in sys.stdin:
+        try:
+            do_unit(json.loads(line), lambda stage: send({"stage": stage}))
+            send({"done": True})
+        except (SftscopeError, OSError) as error:
+            send({"done": True, "error": str(error)})
+
+
+@contextmanager
+def progress_bar(title: str, total: int, quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """A bar with the remaining time; the yielded function takes what is being done and how much of it is now done."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[now]}"),
+    )
+    bar: Progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
+    with bar:
+        task = bar.add_task(title, total=total, now="")
+        yield lambda now, done: bar.update(task, advance=done, now=now)
+
+
+if __name__ == "__main__":
+    worker_main()

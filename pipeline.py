@@ -1,0 +1,267 @@
+"""The units of work and who runs them: a recipe becomes a run, its checkpoints are probed, the run is analysed and reported.
+
+A unit is the measurement of one checkpoint: its results are keyed by content (the planner's keys), so done work is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .dynamics.errors import CheckpointError, ConfigError, SftscopeError, nearest
+from .dynamics.record import Run, create_run, write_measurements
+from .dynamics.settings import from_mapping, read_yaml, to_mapping
+from .dynamics.storage import content_key, whole_folder, write_json
+from .dynamics.types import Measurement
+from .dynamics.weights import check_folder
+from .executor import Unit, default_workers, progress_bar, run_units
+from .probes import organisms
+from .probes.checkpoints import Checkpoint, find_checkpoints, load_model, load_tokenizer
+from .probes.microworld.corpus import FineTuningArm, PretrainingCorpus, write_records
+from .probes.planner import Planner, ProbeConfig
+from .train import CheckpointHook, TrainConfig
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run: what to train and how, what to measure at its checkpoints."""
+
+    train: TrainConfig
+    probes: ProbeConfig = field(default_factory=ProbeConfig)
+    arm: FineTuningArm | None = None  # records of the micro-world, made for this run; null: `train.data.path` is yours
+
+
+def read_recipe(name: str | Path, out: Path) -> Recipe:
+    """A recipe by path, or by the name of one that ships (`quickstart`). `out` is where made records are put beside.
+
+    Raises ConfigError for unknown keys and values, naming the nearest valid ones.
+    """
+    path = Path(name)
+    shipped = CONFIGS / f"{name}.yaml"
+    mapping = read_yaml(shipped if not path.exists() and shipped.is_file() else path)
+    return parse_recipe(mapping, out)
+
+
+def parse_recipe(mapping: dict[str, Any], out: Path) -> Recipe:
+    mapping = json.loads(json.dumps(mapping))  # ours to change
+    train = mapping.get("train")
+    if isinstance(train, dict):
+        model, data = train.get("model"), train.setdefault("data", {})
+        if isinstance(model, dict) and isinstance(model.get("path"), str):
+            model["path"] = organisms.resolve(model["path"])
+        if mapping.get("arm") is not None and isinstance(data, dict):
+            arm = from_mapping(FineTuningArm, mapping["arm"], "arm")
+            data.setdefault("path", str(_records_path(arm, out)))
+    return from_mapping(Recipe, mapping)
+
+
+def _records_path(arm: FineTuningArm, out: Path) -> Path:
+    return (
+        Path(out).parent
+        / "data"
+        / f"{arm.domain}-{arm.rendering}-{arm.rows}-{content_key(asdict(arm), length=6)}.jsonl"
+    )
+
+
+# ---------------------------------------------------------------- the stages
+
+
+def train_run(recipe: Recipe, out: Path, *, resume: bool = False, quiet: bool = False) -> Run:
+    """Train into `out` with the `during` probes as hooks; a complete run is left as it is."""
+    from .train import train
+
+    if recipe.arm is not None and not recipe.train.data.path.exists():
+        write_records(recipe.train.data.path, recipe.arm.records())
+    extra = {"probes": to_mapping(recipe.probes), "arm": to_mapping(recipe.arm) if recipe.arm else None}
+    train(recipe.train, out, hooks=[probe_hook(out, recipe.probes)], resume=resume, quiet=quiet, extra=extra)
+    return Run(out)
+
+
+def probe_hook(run: Path, config: ProbeConfig) -> CheckpointHook:
+    """A hook that measures the `during` probes on the live model, and so stores the activations they need."""
+    planner: Planner | None = None
+
+    def hook(step: int, model: Any, folder: Path) -> list[Measurement]:
+        nonlocal planner
+        checkpoint = Checkpoint(step, folder)
+        if planner is None:
+            base = min(find_checkpoints([run]), key=lambda c: c.step)
+            planner = Planner(run, base, config)
+        return planner.measure(checkpoint, model=model, probes=config.during)
+
+    return hook
+
+
+def probe_config(run: Run) -> ProbeConfig:
+    """The probe settings that a run was made with."""
+    return from_mapping(ProbeConfig, run.info["probes"]) if run.info.get("probes") else ProbeConfig()
+
+
+def open_probe_run(
+    paths: Sequence[Path], out: Path | None, config: ProbeConfig | None
+) -> tuple[Run, list[Checkpoint], ProbeConfig]:
+    """The run to write to and the checkpoints to measure. A foreign folder is read only: results go to the run at `out`."""
+    checkpoints = find_checkpoints(list(paths))
+    if out is None:
+        if len(paths) == 1 and (paths[0] / "run.json").is_file():
+            run = Run(paths[0])
+            return run, checkpoints, config or probe_config(run)
+        raise ConfigError(f"{paths[0]} is no run folder: say where the results should go with `-o RUN`")
+    config = config or ProbeConfig()
+    check_folder(checkpoints[0].path)
+    info = {
+        "config_hash": content_key("probed", checkpoints[0].weights, length=16),
+        "base": {"path": checkpoints[0].path.name, "weights": checkpoints[0].weights},
+        "sources": [str(p) for p in paths],
+        "primaries": {"declared": [], "sha256": content_key([], length=64)},
+        "probes": to_mapping(config),
+    }
+    create_run(out, info)
+    return Run(out), checkpoints, config
+
+
+def probe_run(
+    run: Run, checkpoints: Sequence[Checkpoint], config: ProbeConfig, *, workers: int | None = None, quiet: bool = False
+) -> list[str]:
+    """Measure what is missing at every checkpoint; gives the failures, each a sentence.
+
+    Checkpoints are independent units once the base's activations are there, so the base comes first where they are not.
+    """
+    if not checkpoints:
+        raise CheckpointError(f"{run.path} has no checkpoints to probe")
+    base = min(checkpoints, key=lambda c: c.step)
+    planner = Planner(run.path, base, config)
+    todo = []
+    failures: list[str] = []
+    for checkpoint in checkpoints:
+        try:
+            if planner.missing(checkpoint):
+                todo.append(checkpoint)
+        except (SftscopeError, OSError) as error:
+            failures.append(_record_failure(run, checkpoint, str(error)))
+    if not todo:
+        return failures
+    payload = {"run": str(run.path), "config": to_mapping(config), "base": _portable(base)}
+    units = [Unit(f"step {c.step}", {**payload, "checkpoint": _portable(c)}) for c in todo]
+    count = min(workers or default_workers(), len(units))
+    with progress_bar("probing checkpoints", len(units), quiet) as advance:
+        for unit, error in run_units(units, do_unit, count, advance):
+            if error:
+                step = unit.payload["checkpoint"]["step"]
+                checkpoint = next(c for c in todo if c.step == step)
+                failures.append(_record_failure(run, checkpoint, error))
+    return failures
+
+
+def _record_failure(run: Run, checkpoint: Checkpoint, reason: str) -> str:
+    row = Measurement.failure(checkpoint.step, "checkpoint", reason)
+    key = content_key(str(checkpoint.path), reason)
+    write_measurements(run.path, checkpoint.step, "checkpoint", key=f"{key}.failed", settings="checkpoint", rows=[row])
+    return f"step {checkpoint.step}: {reason}"
+
+
+def _portable(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"step": checkpoint.step, "path": str(checkpoint.path.resolve())}
+
+
+_planners: dict[str, Planner] = {}
+
+
+def do_unit(payload: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Measure one checkpoint. A planner is kept from unit to unit."""
+    key = content_key(payload["run"], payload["config"], payload["base"])
+    if key not in _planners:
+        base = Checkpoint(payload["base"]["step"], Path(payload["base"]["path"]))
+        _planners[key] = Planner(Path(payload["run"]), base, from_mapping(ProbeConfig, payload["config"]))
+    checkpoint = Checkpoint(payload["checkpoint"]["step"], Path(payload["checkpoint"]["path"]))
+    _planners[key].measure(checkpoint, say=say)
+
+
+def quiet_libraries() -> None:
+    """No loading bars of other libraries between ours."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+class Stages:
+    """How long each stage of a command took, for the table at its end."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        since = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - since
+
+
+# ---------------------------------------------------------------- organisms
+
+
+def build_organism(name: str, out: Path, *, items: int = 400) -> Path:
+    """Write the corpus of a base organism, pretrain it, export bf16 weights, and score them as exported.
+
+    Interrupted, it goes on from the last full state. Gives the folder of the exported organism. Raises ConfigError for a
+    name without a recipe in configs/organisms/.
+    """
+    from .probes.microworld.tokenizer import build as build_tokenizer
+    from .train import train
+
+    file = CONFIGS / "organisms" / f"{name}.yaml"
+    if not file.is_file():
+        known = [f.stem for f in file.parent.glob("*.yaml")]
+        raise ConfigError(f"no recipe for an organism called {name!r}: {nearest(name, known)}")
+    mapping = read_yaml(file)
+    recipe_hash = content_key(mapping, length=16)
+    corpus, tokenizer, run = out / "corpus.jsonl", out / "tokenizer", out / "pretraining"
+    if not corpus.exists():
+        write_records(corpus, from_mapping(PretrainingCorpus, mapping["corpus"], "corpus").records())
+        build_tokenizer().save_pretrained(tokenizer)
+    mapping["train"]["model"]["tokenizer"] = str(tokenizer)
+    mapping["train"]["data"]["path"] = str(corpus)
+    train(from_mapping(TrainConfig, mapping["train"], "train"), run, resume=(run / "resume").is_dir())
+    return export_organism(run, out / name, recipe_hash, items)
+
+
+def export_organism(run: Path, target: Path, recipe_hash: str, items: int) -> Path:
+    """The last checkpoint of a pretraining run as bf16 weights with a card: recipe hash, cost, scores as exported."""
+    import torch
+
+    last = find_checkpoints([run])[-1]
+    if not (target / "config.json").is_file():
+        with whole_folder(target) as aside:
+            load_model(last).to(torch.bfloat16).save_pretrained(aside)
+            load_tokenizer(last).save_pretrained(aside)
+    exported = Checkpoint(0, target)
+    scores = target.parent / f"{target.name}-scores"
+    config = ProbeConfig(probes=("scores", "verbosity"), items=items)
+    probed, checkpoints, config = open_probe_run([target], scores, config)
+    probe_run(probed, checkpoints, config, workers=1)
+    table = Run(scores).measurements()
+    table = table[table["metric"].isin(["score_strict", "finish_rate", "thinking_share"])]
+    steps = Run(run).steps()
+    card = {
+        "recipe": recipe_hash,
+        "weights": exported.weights,
+        "parameters": sum(p.numel() for p in load_model(exported).parameters()),
+        "pretraining_steps": int(steps["step"].iloc[-1]),
+        "pretraining_tokens": int(steps["tokens"].iloc[-1]),
+        "pretraining_seconds": round(float(steps["seconds"].sum())),
+        "items_per_domain": items,
+        "scores": {
+            domain: {r["metric"]: [round(r[c], 4) for c in ("value", "lo", "hi")] for _, r in rows.iterrows()}
+            for domain, rows in table.groupby("domain")
+        },
+    }
+    write_json(target / "card.json", card)
+    return target

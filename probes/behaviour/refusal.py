@@ -1,0 +1,46 @@
+"""Refusal three ways: harmful requests refused, harmful ones helped with, safe look-alikes refused or rightly helped with.
+
+"Safer" and "broken" must differ: a model that says nothing sensible refuses little and helps little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ...dynamics import intervals
+from ...dynamics.types import Measurement
+from ..domains import Domain
+from ..protocol import Given, Needs, Result, item_rows
+
+# (domain, detail of its grade) -> metric
+METRICS = {
+    ("harmful", "refused"): "refusal_rate",
+    ("harmful", "complied"): "harmful_compliance_rate",
+    ("safe", "refused"): "over_refusal_rate",
+    ("safe", "complied"): "helpful_rate",
+}
+
+
+class Refusal:
+    name = "refusal"
+    version = 1
+
+    def needs(self, domains: Mapping[str, Domain]) -> Needs:
+        return Needs(generations=tuple(d for d in ("harmful", "safe") if d in domains))
+
+    def measure(self, given: Given) -> Result:
+        rows, items = [], []
+        for name, answered in given.answered.items():
+            grades = [answered.domain.grade(i, r) for i, r in zip(answered.items, answered.responses, strict=True)]
+            clusters = [i.cluster for i in answered.items]
+            for detail in ("refused", "complied"):
+                values = [g.details[detail] for g in grades]
+                rows.append(
+                    Measurement(
+                        given.step, self.name, METRICS[name, detail], intervals.mean(values, clusters), "share", name
+                    )
+                )
+                items += item_rows(answered, {detail: values})
+        return Result(rows, pd.DataFrame(items))

@@ -1,0 +1,49 @@
+"""Scores per domain: strict = finish rate x parse rate x accuracy of the parsed, exactly; lenient beside it (SCIENCE section 1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ...dynamics import intervals
+from ...dynamics.types import Measurement
+from ..domains import Domain
+from ..protocol import Given, Needs, Result, item_rows
+
+
+class Scores:
+    """Strict and lenient score, finish rate, parse rate among the finished, accuracy among the parsed."""
+
+    name = "scores"
+    version = 1
+
+    def needs(self, domains: Mapping[str, Domain]) -> Needs:
+        return Needs(generations=tuple(domains))
+
+    def measure(self, given: Given) -> Result:
+        rows, items = [], []
+        for name, answered in given.answered.items():
+            grades = [answered.domain.grade(i, r) for i, r in zip(answered.items, answered.responses, strict=True)]
+            clusters = [i.cluster for i in answered.items]
+            values = {
+                "strict": [float(g.strict) for g in grades],
+                "lenient": [float(g.lenient) for g in grades],
+                "finished": [float(g.finished) for g in grades],
+                # each factor is defined where the one before it held
+                "parsed": [float(g.parsed) if g.finished else math.nan for g in grades],
+                "correct": [float(g.correct) if g.finished and g.parsed else math.nan for g in grades],
+            }
+            metrics = {
+                "score_strict": "strict",
+                "score_lenient": "lenient",
+                "finish_rate": "finished",
+                "parse_rate": "parsed",
+                "accuracy_of_parsed": "correct",
+            }
+            for metric, column in metrics.items():
+                estimate = intervals.mean(values[column], clusters)
+                rows.append(Measurement(given.step, self.name, metric, estimate, "share", name))
+            items += item_rows(answered, values)
+        return Result(rows, pd.DataFrame(items))

@@ -1,0 +1,100 @@
+"""Checkpoints of any origin: found in a folder, ordered by step, loaded whole or refused with the reason."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..dynamics.errors import CheckpointError
+from ..dynamics.record import RUN_FILE, Run
+from ..dynamics.weights import check_folder, folder_weights_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_STEP = re.compile(r"^(?:step-|checkpoint-|global_step_?)(\d+)$")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    step: int
+    path: Path
+
+    @cached_property
+    def weights(self) -> str:
+        """Hash of the weights: what results are keyed by."""
+        return folder_weights_hash(self.path)
+
+
+def find_checkpoints(paths: list[Path]) -> list[Checkpoint]:
+    """Checkpoints under the given paths, by step: a run folder, a folder of `step-*`, `checkpoint-*`, `global_step_*`, or models.
+
+    Single model folders without a step in their name are numbered in the order given, from 0. Raises CheckpointError.
+    """
+    found: list[Checkpoint] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise CheckpointError(
+                f"no checkpoint at {path}: give a run folder, a folder of checkpoints, or a model folder"
+            )
+        if (path / RUN_FILE).is_file():
+            found += [Checkpoint(step, folder) for step, folder in Run(path).checkpoints().items()]
+        elif (path / "config.json").is_file():
+            match = _STEP.match(path.name)
+            found.append(Checkpoint(int(match[1]) if match else len(found), path))
+        else:
+            inside = [(int(m[1]), p) for p in sorted(path.iterdir()) if p.is_dir() and (m := _STEP.match(p.name))]
+            if not inside:
+                names = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
+                raise CheckpointError(
+                    f"{path} holds no checkpoints (step-N, checkpoint-N, global_step_N), but: {names}"
+                )
+            found += [Checkpoint(step, folder) for step, folder in inside]
+    steps = [c.step for c in found]
+    if len(set(steps)) < len(steps):
+        twice = next(s for s in steps if steps.count(s) > 1)
+        raise CheckpointError(
+            f"step {twice} was found twice: {', '.join(str(c.path) for c in found if c.step == twice)}"
+        )
+    return sorted(found, key=lambda c: c.step)
+
+
+def load_model(checkpoint: Checkpoint) -> PreTrainedModel:
+    """The model in eval mode, float32 on a CPU and as stored on a GPU. Raises CheckpointError for a damaged folder."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    check_folder(checkpoint.path)
+    gpu = torch.cuda.is_available()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            checkpoint.path, dtype="auto" if gpu else torch.float32, output_loading_info=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.path} does not load: {str(error).splitlines()[0]}") from error
+    if report["missing_keys"] or report["mismatched_keys"]:
+        bad = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:3]
+        raise CheckpointError(
+            f"{checkpoint.path} lacks weights of its own architecture ({', '.join(bad)} …): it is damaged"
+        )
+    return model.to("cuda" if gpu else "cpu").eval()
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """The tokenizer saved with the weights. Raises CheckpointError where there is none, or none with a chat template."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"no tokenizer in {checkpoint.path} ({str(error).splitlines()[0]}): copy it there"
+        ) from error
+    if tokenizer.chat_template is None:
+        raise CheckpointError(f"the tokenizer in {checkpoint.path} has no chat template: prompts could not be rendered")
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(f"the tokenizer in {checkpoint.path} has no end token: responses would never finish")
+    return tokenizer

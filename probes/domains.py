@@ -1,0 +1,77 @@
+"""What a domain is: items to ask, and an exact grader of what comes back. Grading reads text and never a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from ..dynamics.types import Group
+
+Split = Literal["train", "probe", "test"]
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question. `id` is a hash of its content, `cluster` names the unit that similar items share (an object, a template)."""
+
+    id: str
+    prompt: str
+    reference: dict[str, Any]  # what the grader needs; JSON-able
+    cluster: str = ""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the model wrote after the prompt, and whether it stopped by itself."""
+
+    text: str
+    finished: bool  # False: cut at the length limit
+    n_tokens: int
+
+    @property
+    def think(self) -> str:
+        """The thinking part: what stands after `<think>`, up to `</think>` where there is one."""
+        if THINK_OPEN not in self.text:
+            return ""
+        return self.text.split(THINK_OPEN, 1)[1].split(THINK_CLOSE, 1)[0].strip()
+
+    @property
+    def answer(self) -> str:
+        """The answer part: what follows the thinking, empty while the thinking is still open."""
+        if THINK_OPEN not in self.text:
+            return self.text.strip()
+        _, closed, rest = self.text.partition(THINK_CLOSE)
+        return rest.strip() if closed else ""
+
+    @property
+    def thought(self) -> bool:
+        """Whether the response opens a thinking part with anything in it."""
+        return bool(self.think)
+
+
+@dataclass(frozen=True)
+class Grade:
+    """`strict` = finished and parsed and right. `lenient` also reads an answer out of a truncated response."""
+
+    finished: bool
+    parsed: bool  # an answer in the domain's form was found in a finished response
+    correct: bool  # that answer is right
+    lenient: bool
+    details: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def strict(self) -> bool:
+        return self.finished and self.parsed and self.correct
+
+
+class Domain(Protocol):
+    """A family of questions. `items` are disjoint between splits by content and the same for the same arguments."""
+
+    name: str
+    group: Group
+    max_new_tokens: int
+
+    def items(self, split: Split, n: int, seed: int = 0) -> list[Item]: ...
+
+    def grade(self, item: Item, response: Response) -> Grade: ...

@@ -1,0 +1,5 @@
+"""Who generates: the embedded Hugging Face engine, and others behind the same protocol."""
+
+from .base import Completion, Engine, Sampling
+
+__all__ = ["Completion", "Engine", "Sampling"]

@@ -1,0 +1,113 @@
+"""What the micro-world's domains share: ids and splits by content, seeded sampling, reading an answer."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from abc import ABC, abstractmethod
+from typing import Any
+
+from ...dynamics.errors import ConfigError
+from ...dynamics.types import Group
+from ..domains import Grade, Item, Response, Split
+
+# Shares of the content space. Probe items are many because every domain, the small ones too, needs hundreds of them.
+SPLIT_SHARES: dict[Split, float] = {"train": 0.6, "probe": 0.3, "test": 0.1}
+NUMBERS = tuple(str(n) for n in range(100))
+ANSWER = "answer"
+
+
+def content_id(domain: str, content: str) -> str:
+    return f"{domain}-{hashlib.sha256(f'{domain}|{content}'.encode()).hexdigest()[:12]}"
+
+
+def split_of(domain: str, content: str) -> Split:
+    """The split an item belongs to: decided by its content, whichever seed generated it."""
+    u = int.from_bytes(hashlib.sha256(f"split|{domain}|{content}".encode()).digest()[:6]) / 2**48
+    for split, share in SPLIT_SHARES.items():
+        u -= share
+        if u < 0:
+            return split
+    return "test"
+
+
+class MicroDomain(ABC):
+    """A procedurally generated domain: problems from a seeded generator, two renderings of the answer, an exact grader."""
+
+    name: str
+    group: Group
+    max_new_tokens: int = 48
+    words: tuple[str, ...] = ()  # what it adds to the vocabulary
+    has_trace = False
+
+    # -- what a domain defines
+
+    @abstractmethod
+    def problem(self, rng: random.Random) -> dict[str, Any]:
+        """A random problem: a JSON-able dict that the other methods take."""
+
+    @abstractmethod
+    def content(self, problem: dict[str, Any]) -> str:
+        """Canonical form: equal for problems that are the same question, however they are worded or ordered."""
+
+    @abstractmethod
+    def prompt(self, problem: dict[str, Any]) -> str: ...
+
+    @abstractmethod
+    def direct(self, problem: dict[str, Any]) -> str:
+        """The right response without thinking."""
+
+    def trace(self, problem: dict[str, Any]) -> str:
+        """The worked steps, without the thinking tags."""
+        raise NotImplementedError(f"{self.name} has no worked traces")
+
+    @abstractmethod
+    def judge(self, reference: dict[str, Any], answer: str) -> tuple[bool, bool]:
+        """(parsed, correct) of an answer part."""
+
+    def cluster(self, problem: dict[str, Any]) -> str:
+        return ""
+
+    # -- what all share
+
+    def worked(self, problem: dict[str, Any]) -> str:
+        """The right response after a worked trace."""
+        return f"<think> {self.trace(problem)} </think> {self.direct(problem)}"
+
+    def items(self, split: Split, n: int, seed: int = 0) -> list[Item]:
+        """`n` distinct items of a split. Raises ConfigError where the domain has fewer."""
+        rng = random.Random(f"{self.name}|{split}|{seed}")
+        found: dict[str, Item] = {}
+        for _ in range(400 * n):
+            if len(found) == n:
+                return list(found.values())
+            problem = self.problem(rng)
+            content = self.content(problem)
+            if split_of(self.name, content) != split:
+                continue
+            key = content_id(self.name, content)
+            if key not in found:
+                found[key] = Item(key, self.prompt(problem), problem, self.cluster(problem) or key)
+        raise ConfigError(
+            f"{self.name} has only {len(found)} distinct items in the {split!r} split, {n} were asked for: ask for fewer"
+        )
+
+    def grade(self, item: Item, response: Response) -> Grade:
+        parsed, correct = self.judge(item.reference, response.answer)
+        finished = response.finished
+        # Read leniently, the last answer written counts, also one inside thinking that was never closed.
+        text = response.answer or response.think
+        tail = text.rpartition(f"{ANSWER} ")
+        lenient = correct or (not finished and bool(tail[1]) and self.judge(item.reference, ANSWER + " " + tail[2])[1])
+        return Grade(finished, finished and parsed, finished and parsed and correct, lenient)
+
+
+def after_answer(answer: str) -> list[str] | None:
+    """The words after a leading `answer`, or None where the response does not open with it."""
+    words = answer.split()
+    return words[1:] if words[:1] == [ANSWER] else None
+
+
+def as_int(word: str) -> int | None:
+    """A number of the micro-world (0-99), or None. Never `eval`, and no unicode digits."""
+    return int(word) if word.isascii() and word.isdigit() and len(word) <= 4 else None

@@ -1,0 +1,85 @@
+"""Records to train on: the mixture that pretrains a base organism, and the arms that fine-tune it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ...dynamics.errors import ConfigError, nearest
+from ...dynamics.storage import whole_file
+from . import DOMAINS
+from .common import split_of
+
+Record = dict[str, str]
+
+PRETRAINING_MIX = {
+    "countdown": 0.26,
+    "path": 0.18,
+    "subset_sum": 0.15,
+    "calculation": 0.15,
+    "facts": 0.08,
+    "instructions": 0.08,
+    "harmful": 0.05,
+    "safe": 0.05,
+}
+
+
+@dataclass(frozen=True)
+class PretrainingCorpus:
+    """Direct answers dominate; `trace_share` of the reasoning documents carry a worked trace."""
+
+    documents: int
+    trace_share: float = 0.35
+    seed: int = 0
+    mix: dict[str, float] = field(default_factory=lambda: dict(PRETRAINING_MIX))
+
+    def records(self) -> Iterator[Record]:
+        rng = random.Random(f"pretraining|{self.seed}")
+        names = list(self.mix)
+        for name in names:
+            if name not in DOMAINS:
+                raise ConfigError(f"unknown domain {name!r} in the mix: {nearest(name, DOMAINS)}")
+        for _ in range(self.documents):
+            domain = DOMAINS[rng.choices(names, [self.mix[n] for n in names])[0]]
+            problem = domain.problem(rng)
+            # Facts are recalled, so all are taught; every other domain's probe and test items stay unseen.
+            while domain.name != "facts" and split_of(domain.name, domain.content(problem)) != "train":
+                problem = domain.problem(rng)
+            traced = domain.has_trace and rng.random() < self.trace_share
+            yield {
+                "domain": domain.name,
+                "prompt": domain.prompt(problem),
+                "response": domain.worked(problem) if traced else domain.direct(problem),
+            }
+
+
+@dataclass(frozen=True)
+class FineTuningArm:
+    """`rows` distinct training items of one domain, answered with or without the worked trace."""
+
+    rows: int
+    domain: str = "countdown"
+    rendering: Literal["worked", "direct"] = "worked"
+    seed: int = 0
+
+    def records(self) -> Iterator[Record]:
+        if self.domain not in DOMAINS:
+            raise ConfigError(f"unknown domain {self.domain!r}: {nearest(self.domain, DOMAINS)}")
+        domain = DOMAINS[self.domain]
+        for item in domain.items("train", self.rows, self.seed):
+            response = domain.worked(item.reference) if self.rendering == "worked" else domain.direct(item.reference)
+            yield {"domain": domain.name, "prompt": item.prompt, "response": response}
+
+
+def write_records(path: Path, records: Iterator[Record]) -> int:
+    """Write records as JSONL; gives their number."""
+    n = 0
+    with whole_file(path) as aside, open(aside, "w") as file:
+        for record in records:
+            file.write(json.dumps(record) + "\n")
+            n += 1
+    return n

@@ -1,0 +1,186 @@
+"""Countdown: combine three numbers, each once, with + - * to make a target. The domain of fine-tuning.
+
+The trace is a depth-first search in a fixed order (pairs as listed, operations + - *, results kept within 1-99):
+`3 + 5 = 8 left 7 8 : 7 + 8 = 15 no 8 - 7 = 1 no 7 * 8 = 56 yes`; `back` leaves a subtree whose tries all failed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from ..search import ROOT, Move
+from .common import NUMBERS, MicroDomain, after_answer, as_int
+
+OPERATIONS = ("+", "-", "*")
+State = tuple[int, ...]
+
+
+def apply(a: int, op: str, b: int) -> int | None:
+    """The result where it is a number of this world that a search would keep (1-99)."""
+    value = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else 0
+    return value if 1 <= value <= 99 else None
+
+
+def successors(state: State) -> Iterator[tuple[int, str, int, int, State]]:
+    """Moves from a state in the search's order: (a, op, b, result, next state), none twice."""
+    seen = set()
+    for i in range(len(state)):
+        for j in range(i + 1, len(state)):
+            rest = tuple(x for k, x in enumerate(state) if k not in (i, j))
+            for op in OPERATIONS:
+                a, b = state[i], state[j]
+                if op == "-" and a < b:
+                    a, b = b, a
+                result = apply(a, op, b)
+                if result is None or action(a, op, b) in seen:
+                    continue
+                seen.add(action(a, op, b))
+                yield a, op, b, result, (*rest, result)
+
+
+def action(a: int, op: str, b: int) -> tuple:
+    """Canonical name of an operation: order does not matter for + and *."""
+    return (op, a, b) if op == "-" else (op, *sorted((a, b)))
+
+
+@lru_cache(maxsize=200_000)
+def reachable(state: State) -> frozenset[int]:
+    """Every number that combining all of a state can make."""
+    if len(state) == 1:
+        return frozenset(state)
+    return frozenset().union(*(reachable(tuple(sorted(nxt))) for *_, nxt in successors(state)))
+
+
+class Countdown(MicroDomain):
+    name = "countdown"
+    group = "id_reasoning"
+    max_new_tokens = 288
+    has_trace = True
+    words = (
+        *NUMBERS,
+        *OPERATIONS,
+        "=",
+        "make",
+        "from",
+        "answer",
+        ",",
+        "left",
+        ":",
+        "no",
+        "yes",
+        "back",
+        "wait",
+        "<think>",
+        "</think>",
+    )
+
+    def problem(self, rng: random.Random) -> dict[str, Any]:
+        while True:
+            numbers = tuple(rng.randint(1, 20) for _ in range(3))
+            targets = sorted(reachable(tuple(sorted(numbers))) - set(numbers))
+            if targets:
+                return {"numbers": list(numbers), "target": rng.choice(targets)}
+
+    def content(self, problem: dict[str, Any]) -> str:
+        return f"{sorted(problem['numbers'])}->{problem['target']}"
+
+    def prompt(self, problem: dict[str, Any]) -> str:
+        return f"make {problem['target']} from {' '.join(map(str, problem['numbers']))}"
+
+    def direct(self, problem: dict[str, Any]) -> str:
+        _, steps = self._search(problem)
+        return "answer " + " , ".join(f"{a} {op} {b} = {c}" for a, op, b, c in steps)
+
+    def trace(self, problem: dict[str, Any]) -> str:
+        return self._search(problem)[0]
+
+    def _search(self, problem: dict[str, Any]) -> tuple[str, list[tuple[int, str, int, int]]]:
+        target, out = problem["target"], []
+
+        def visit(state: State, path: list) -> list | None:
+            for a, op, b, c, nxt in successors(state):
+                out.append(f"{a} {op} {b} = {c}")
+                here = [*path, (a, op, b, c)]
+                if len(nxt) == 1:
+                    out.append("yes" if c == target else "no")
+                    if c == target:
+                        return here
+                    continue
+                out.append(f"left {' '.join(map(str, nxt))} :")
+                if found := visit(nxt, here):
+                    return found
+                out.append("back")
+            return None
+
+        steps = visit(tuple(problem["numbers"]), [])
+        assert steps is not None, f"unreachable target in {problem}"
+        return " ".join(out), steps
+
+    def judge(self, reference: dict[str, Any], answer: str) -> tuple[bool, bool]:
+        words = after_answer(answer)
+        if not words:
+            return False, False
+        steps = [s.split() for s in " ".join(words).split(",")]
+        if any(
+            len(s) != 5 or s[1] not in OPERATIONS or s[3] != "=" or None in map(as_int, (s[0], s[2], s[4]))
+            for s in steps
+        ):
+            return False, False
+        at_hand = Counter(reference["numbers"])
+        for a, op, b, _, c in steps:
+            x, y, z = int(a), int(b), int(c)
+            at_hand.subtract([x, y])
+            if min(at_hand.values()) < 0 or (x + y if op == "+" else x - y if op == "-" else x * y) != z:
+                return True, False  # a number used that is not there, or wrong arithmetic
+            at_hand[z] += 1
+        return True, sorted(at_hand.elements()) == [reference["target"]]
+
+    def read_trace(self, reference: dict[str, Any], think: str) -> list[Move]:
+        """Moves of a trace. A move starts from the state at hand or, where its numbers are not there, the nearest earlier one."""
+        target = reference["target"]
+        states: list[State] = []  # reached by move i
+        moves: list[Move] = []
+        here = ROOT  # the state that the next move should start from
+
+        def state_of(index: int) -> State:
+            return tuple(reference["numbers"]) if index == ROOT else states[index]
+
+        words = think.split()
+        i = 0
+        while i < len(words):
+            if words[i] in ("no", "back") and here != ROOT and (words[i] == "back" or len(state_of(here)) == 1):
+                here = moves[here].parent
+            if i + 5 > len(words) or words[i + 1] not in OPERATIONS or words[i + 3] != "=":
+                i += 1
+                continue
+            a, b, c = as_int(words[i]), as_int(words[i + 2]), as_int(words[i + 4])
+            op = words[i + 1]
+            if a is None or b is None or c is None:
+                i += 1
+                continue
+            start = here
+            while start != ROOT and Counter((a, b)) - Counter(state_of(start)):
+                start = moves[start].parent
+            state = state_of(start)
+            legal = not Counter((a, b)) - Counter(state)
+            rest = Counter(state) - Counter((a, b))
+            nxt = (*rest.elements(), c)
+            moves.append(
+                Move(
+                    parent=start,
+                    action=action(a, op, b),
+                    valid=legal and (a + b if op == "+" else a - b if op == "-" else a * b) == c,
+                    solved=len(nxt) == 1 and c == target,
+                    hopeless=target not in reachable(tuple(sorted(nxt))) if max(nxt) <= 99 and min(nxt) >= 1 else True,
+                    terminal=len(nxt) == 1,
+                    at=i,
+                )
+            )
+            states.append(nxt)
+            here = len(moves) - 1
+            i += 5
+        return moves

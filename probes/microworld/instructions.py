@@ -1,0 +1,58 @@
+"""Instructions: do a small thing to a few words. A general ability (following instructions) that one can forget."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from .common import MicroDomain, after_answer
+from .facts import ATTRIBUTES
+
+WORDS = tuple(v for values in ATTRIBUTES.values() for v in values)
+TASKS = ("repeat", "reverse", "first", "last", "count", "swap")
+
+
+class Instructions(MicroDomain):
+    name = "instructions"
+    group = "general"
+    max_new_tokens = 48
+    words = ("say", "times", "reverse", "first", "last", "count", "swap", "of")
+
+    def problem(self, rng: random.Random) -> dict[str, Any]:
+        task = rng.choice(TASKS)
+        if task == "repeat":
+            return {"task": task, "words": [rng.choice(WORDS)], "times": rng.randint(2, 6)}
+        length = 2 if task == "swap" else rng.randint(3, 5)
+        return {"task": task, "words": rng.sample(WORDS, length), "times": 0}
+
+    def content(self, problem: dict[str, Any]) -> str:
+        return f"{problem['task']}|{problem['times']}|{' '.join(problem['words'])}"
+
+    def cluster(self, problem: dict[str, Any]) -> str:
+        return ""
+
+    def prompt(self, problem: dict[str, Any]) -> str:
+        words = " ".join(problem["words"])
+        if problem["task"] == "repeat":
+            return f"say {words} {problem['times']} times"
+        link = " of" if problem["task"] in ("first", "last") else ""
+        return f"{problem['task']}{link} {words}"
+
+    @staticmethod
+    def _wanted(problem: dict[str, Any]) -> list[str]:
+        words = problem["words"]
+        return {
+            "repeat": words * problem["times"],
+            "reverse": words[::-1],
+            "swap": words[::-1],
+            "first": words[:1],
+            "last": words[-1:],
+            "count": [str(len(words))],
+        }[problem["task"]]
+
+    def direct(self, problem: dict[str, Any]) -> str:
+        return "answer " + " ".join(self._wanted(problem))
+
+    def judge(self, reference: dict[str, Any], answer: str) -> tuple[bool, bool]:
+        words = after_answer(answer)
+        return bool(words), words == self._wanted(reference)

@@ -1,0 +1,221 @@
+"""Figures as pure functions of data frames: small multiples over training steps. Each returns an altair chart.
+
+A frame is long: `panel` (or what panels are made of), `step`, `value`, `lo`, `hi`, `n`, and `series` where a panel holds
+several lines. `usermeta` tells a page how to lay the panels out: how many there are, and how wide one must be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+# Okabe & Ito (2008): told apart with any kind of colour vision; without the yellow and black, which vanish on a background.
+BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+GROUP_COLOURS = {"id_reasoning": BLUE, "ood_reasoning": VERMILLION, "general": GREEN, "safety": PURPLE}
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+DASHES: tuple[tuple[int, int], ...] = ((1, 0), (6, 3), (2, 2), (8, 2), (4, 4), (1, 3))
+INK = "currentColor"  # the page's own text colour: right on white, on black and on paper
+PANEL_HEIGHT = 130
+
+Bounds = tuple[float, float]
+
+
+# ---------------------------------------------------------------- the x-axis
+
+
+def ticks(steps: Sequence[int], most: int = 6) -> list[int]:
+    """Some of the steps, with the first and the last, evenly apart on the axis that `step_axis` draws."""
+    steps = sorted(set(steps))
+    if len(steps) <= 2:
+        return steps
+    unit = first_positive(steps)
+    place = {s: math.log1p(max(s, 0) / unit) for s in steps}
+    apart = (place[steps[-1]] - place[steps[0]]) / most
+    chosen = [steps[0]]
+    for step in steps[1:-1]:
+        if place[step] - place[chosen[-1]] >= apart and place[steps[-1]] - place[step] >= apart:
+            chosen.append(step)
+    return [*chosen, steps[-1]]
+
+
+def first_positive(steps: Sequence[int]) -> int:
+    return min((s for s in steps if s > 0), default=1)
+
+
+def step_axis(steps: Sequence[int]) -> alt.X:
+    """Symmetric log: the early steps, in which most happens, have room, and step 0 is on it."""
+    scale = alt.Scale(type="symlog", constant=first_positive(steps), nice=False)
+    return alt.X("step:Q", title="optimiser step", scale=scale, axis=alt.Axis(values=ticks(steps), format="d"))
+
+
+# ---------------------------------------------------------------- small multiples
+
+
+def multiples(
+    table: pd.DataFrame,
+    *,
+    title: str,
+    description: str,
+    y: str,
+    steps: Sequence[int],
+    domain: Bounds | None = None,
+    base: bool = False,
+    rules: pd.DataFrame | None = None,
+    points: bool = True,
+) -> alt.FacetChart:
+    """A panel for each `panel`, in the order of their first rows: lines with interval bands over steps.
+
+    `y` is the axis title with its unit; without `domain` every panel has its own scale. `colour` in the table colours
+    whole panels; `series` draws several lines, told apart by colour, shape and dash. `base` rules in the first value,
+    `rules` (columns at, what) draws vertical lines.
+    """
+    several = "series" in table
+    x = step_axis(steps)
+    scale = alt.Scale(domain=list(domain), nice=False) if domain else alt.Scale(zero=False)
+    y_axis = alt.Y("value:Q", title=y, scale=scale)
+    paint: dict[str, Any] = _series_encodings(list(dict.fromkeys(table["series"]))) if several else {}
+    colour = paint.get("color") or alt.Color("colour:N", scale=None)
+    tips = [alt.Tooltip(f"{c}:{t}", format=f) for c, t, f in _TIPS if c in table]
+    layers: list[Any] = []
+    if rules is not None and len(rules):
+        layers.append(_vertical(rules, x))
+    if base:
+        first = alt.Chart().transform_filter("datum.base == datum.base")
+        layers.append(first.mark_rule(strokeDash=[3, 3], color=INK, opacity=0.65).encode(y="mean(base):Q"))
+    band = alt.Chart().mark_area(opacity=0.2, clip=True)
+    layers.append(band.encode(x=x, y=alt.Y("lo:Q", title=y, scale=scale), y2="hi:Q", color=colour))
+    line = alt.Chart().mark_line(strokeWidth=1.8, clip=True)
+    layers.append(line.encode(x=x, y=y_axis, color=colour, **_only(paint, "strokeDash")))
+    if points:
+        dot = alt.Chart().mark_point(filled=True, size=24, opacity=1)
+        layers.append(dot.encode(x=x, y=y_axis, color=colour, tooltip=tips, **_only(paint, "shape")))
+    panels = list(dict.fromkeys(table["panel"]))
+    if base:
+        table = table.assign(base=_first_values(table))
+    facet = alt.Facet("panel:N", sort=panels, title=None, header=_HEADER)
+    chart = alt.layer(*layers).properties(height=PANEL_HEIGHT).facet(data=_rounded(table), facet=facet, columns=4)
+    if domain is None:
+        chart = chart.resolve_scale(y="independent")
+    return _finish(chart, title, description, panels=len(panels), own_y=domain is None)
+
+
+_TIPS = (("panel", "N", ""), ("series", "N", ""), ("step", "Q", "d"), ("value", "Q", ".3~g"), ("lo", "Q", ".3~g"), ("hi", "Q", ".3~g"), ("n", "Q", "d"))  # fmt: skip
+_HEADER = alt.Header(
+    labelExpr="split(datum.label, '|')", labelFontSize=12, labelFontWeight="bold", labelLimit=190, labelPadding=4,
+    labelAnchor="start", labelLineHeight=14,
+)  # fmt: skip
+
+
+def _series_encodings(names: Sequence[str]) -> dict[str, Any]:
+    """Colour, shape and dash of the same lines in one legend."""
+    size = len(names)
+
+    def pick(values: Sequence[Any]) -> list[Any]:
+        return [values[i % len(values)] for i in range(size)]
+
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1)
+    return {
+        "color": alt.Color("series:N", sort=list(names), scale=alt.Scale(domain=list(names), range=pick(PALETTE)), legend=legend),
+        "shape": alt.Shape("series:N", sort=list(names), scale=alt.Scale(domain=list(names), range=pick(SHAPES)), legend=legend),
+        "strokeDash": alt.StrokeDash(
+            "series:N", sort=list(names), scale=alt.Scale(domain=list(names), range=[list(d) for d in pick(DASHES)]), legend=legend
+        ),
+    }  # fmt: skip
+
+
+def _only(paint: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name: paint[name]} if name in paint else {}
+
+
+def _first_values(table: pd.DataFrame) -> pd.Series:
+    """Each panel's (and series') value at step 0, on that row alone; NaN elsewhere, and where step 0 was not measured."""
+    return table["value"].where(table["step"] == 0)
+
+
+def _vertical(rules: pd.DataFrame, x: alt.X) -> alt.Chart:
+    """Dotted: the end of warm-up; dashed: the end of an epoch."""
+    kinds = ["end of warm-up", "end of epoch"]
+    dash = alt.StrokeDash("what:N", scale=alt.Scale(domain=kinds, range=[[1, 3], [5, 4]]), legend=None)
+    rows = rules.rename(columns={"at": "step"})
+    return alt.Chart(rows).mark_rule(color=INK, opacity=0.45).encode(x=x, strokeDash=dash)
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Five significant digits: what a screen can show, in half the space."""
+    out = table.copy()
+    for column in out.select_dtypes("floating").columns:
+        out[column] = [float(f"{v:.5g}") if math.isfinite(v) else math.nan for v in out[column]]
+    return out
+
+
+def _finish(chart: Any, title: str, description: str, **layout: Any) -> Any:
+    """Title, description, and a look that takes its ink from the page."""
+    ink = {"labelColor": INK, "titleColor": INK}
+    chart = chart.properties(title=title, description=description, usermeta=layout)
+    return (
+        chart.configure(background="transparent", font="system-ui, sans-serif", aria=False)
+        .configure_axis(
+            **ink, domainColor=INK, tickColor=INK, gridColor=INK, gridOpacity=0.13, domainOpacity=0.4, tickOpacity=0.4,
+            labelFontSize=11, titleFontSize=11, titleFontWeight="normal", labelOverlap="greedy", tickCount=4,
+        )
+        .configure_legend(**ink, labelFontSize=12, labelLimit=220)
+        .configure_header(labelColor=INK)
+        .configure_title(color=INK, anchor="start")
+        .configure_view(stroke=None)
+        .configure_facet(spacing=16)
+    )  # fmt: skip
+
+
+def incidence(table: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+    """Panels of the share finished (value, lo, hi) within `tokens` tokens, a line for each `series`."""
+    paint = _series_encodings(list(dict.fromkeys(table["series"])))
+    limits = sorted(set(table["tokens"]))
+    x = alt.X("tokens:Q", title="tokens", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=limits, format="d"))
+    scale = alt.Scale(domain=[0, 1], nice=False)
+    y, color = alt.Y("value:Q", title="share finished", scale=scale), paint["color"]
+    tips = [alt.Tooltip("series:N"), alt.Tooltip("tokens:Q"), *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("value", "lo", "hi"))]
+    layers = (
+        alt.Chart().mark_area(opacity=0.18).encode(x=x, y=alt.Y("lo:Q", title="share finished", scale=scale), y2="hi:Q", color=color),
+        alt.Chart().mark_line(strokeWidth=1.8).encode(x=x, y=y, color=color, strokeDash=paint["strokeDash"]),
+        alt.Chart().mark_point(filled=True, size=24, opacity=1).encode(x=x, y=y, color=color, shape=paint["shape"], tooltip=tips),
+    )
+    panels = list(dict.fromkeys(table["panel"]))
+    facet = alt.Facet("panel:N", sort=panels, title=None, header=_HEADER)
+    kept = _rounded(table[["panel", "series", "tokens", "value", "lo", "hi"]])
+    chart = alt.layer(*layers).properties(height=PANEL_HEIGHT).facet(data=kept, facet=facet, columns=4)
+    return _finish(chart, title, description, panels=len(panels), own_y=False)
+
+
+# ---------------------------------------------------------------- layers by steps
+
+
+def heat_map(
+    table: pd.DataFrame, *, title: str, description: str, unit: str, domain: Bounds
+) -> alt.LayerChart:
+    """Layer x checkpoint (columns layer, step, value). Cells without a value are grey with a `?`."""
+    layers = sorted(set(table["layer"]))
+    steps = sorted(set(table["step"]))
+    height = len(layers) * min(28, max(9, 320 // max(1, len(layers))))
+    frame = alt.Chart(_rounded(table[["layer", "step", "value"]])).encode(
+        x=alt.X("step:O", title="optimiser step (checkpoints, evenly spaced)", sort=steps, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("layer:O", title="layer", sort=layers[::-1]),
+        tooltip=[alt.Tooltip("layer:O"), alt.Tooltip("step:O"), alt.Tooltip("value:Q", title=unit, format=".3f")],
+    )  # fmt: skip
+    known, unknown = frame.transform_filter("isValid(datum.value)"), frame.transform_filter("!isValid(datum.value)")
+    scale = alt.Scale(scheme="viridis", domain=list(domain), clamp=True)
+    legend = alt.Legend(orient="top", gradientLength=180, title=unit, titleFontWeight="normal", format=".2~f")
+    middle = domain[0] + 0.6 * (domain[1] - domain[0])
+    room = alt.ExprRef(f"width > {34 * len(steps)} ? 1 : 0")  # numbers only where they fit
+    text = known.mark_text(fontSize=10, opacity=room).encode(
+        text=alt.Text("value:Q", format=".2f"),
+        color=alt.condition(f"datum.value > {middle}", alt.value("black"), alt.value("white")),
+    )
+    cells = known.mark_rect().encode(color=alt.Color("value:Q", scale=scale, legend=legend))
+    parts = [cells, unknown.mark_rect(color="#8c8c8c"), unknown.mark_text(text="?", color="black", fontSize=11)]
+    chart = alt.layer(*parts, *([text] if len(layers) <= 16 else [])).properties(height=height, width=600)
+    return _finish(chart, title, description, panels=0)

@@ -1,0 +1,325 @@
+"""The figures of a run's page, in order: each with what it shows, what it does not show, and its data as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from . import figures
+from .panels import Figure, by_domain, by_metric, concat, describe, layer_map, make, ruled
+from .source import Source, heading
+from .tables import Table, by_step, number
+
+SHARE = (0.0, 1.0)
+BANDS = "Bands: 95 % intervals of each checkpoint alone"
+
+
+def gallery(source: Source) -> list[Figure]:
+    """Every figure for which the run has data."""
+    found = [build(source) for build in BUILDERS]
+    return [figure for figure in found if figure is not None]
+
+
+# ---------------------------------------------------------------- scores
+
+
+def scores(source: Source) -> Figure | None:
+    return by_domain(
+        source,
+        source.bands.rename(columns={"score": "value", "score_lo": "lo", "score_hi": "hi"}),
+        id="scores",
+        section="Scores",
+        title="Strict score by domain",
+        y="strict score (share)",
+        domain=SHARE,
+        base=True,
+        shows="The share of items that were finished, parsed and right, at each checkpoint. "
+        f"{BANDS}; dashed line: the base. {ruled(source)}",
+        omits="Whether a difference is real: the bands of two checkpoints may overlap although the paired difference is "
+        "clear, which the next figure shows.",
+    )
+
+
+def differences(source: Source) -> Figure | None:
+    margins = source.bands.drop_duplicates("domain").set_index("domain")["margin"]
+    smallest = ", ".join(f"{heading(d)} {number(margins[d])}" for d in source.groups if d in margins)
+    return by_domain(
+        source,
+        source.bands.rename(columns={"diff": "value", "diff_lo": "lo", "diff_hi": "hi"}),
+        id="differences",
+        section="Scores",
+        title="Strict score against the base",
+        y="score minus base",
+        base=True,
+        shows="The same items at each checkpoint minus at step 0. The band is simultaneous: with 95 % probability all "
+        "checkpoints lie inside it together, so a dip is where the whole band lies below the dashed line. Smallest dip "
+        f"that these items can show: {smallest}. {ruled(source)}",
+        omits="The luck of training: items were resampled, training runs were not. Each panel has its own scale.",
+    )
+
+
+def split(source: Source) -> Figure | None:
+    names = {"finish_rate": "finished", "parse_rate": "parsed, of finished", "accuracy_of_parsed": "right, of parsed"}
+    return by_domain(
+        source,
+        concat([source.metric(metric).assign(series=series) for metric, series in names.items()]),
+        id="split",
+        section="Scores",
+        title="Why answers fail: finish, parse, accuracy",
+        y="share",
+        domain=SHARE,
+        shows=f"The three factors of the strict score, whose product it is exactly. {BANDS}. {ruled(source)}",
+        omits="Each share is of what the one before left over: where few finish, accuracy is that of a selected few.",
+    )
+
+
+# ---------------------------------------------------------------- length
+
+
+def lengths(source: Source) -> Figure | None:
+    rows = source.metric("tokens_restricted_mean")
+    caps = {} if rows.empty else dict(zip(rows["domain"], rows["position"].str.removeprefix("tau="), strict=True))
+    listed = ", ".join(f"{heading(d)} {cap}" for d, cap in caps.items() if cap)
+    return by_domain(
+        source,
+        rows,
+        id="lengths",
+        section="Length",
+        title="Tokens per response",
+        y="tokens (restricted mean)",
+        shows="The mean of min(length, tau): a response cut at the cap counts as the cap"
+        f"{f' (tau: {listed})' if listed else ''}. {BANDS}. {ruled(source)}",
+        omits="The length that cut responses would have had. Each panel has its own scale.",
+    )
+
+
+def thinking(source: Source) -> Figure | None:
+    return by_domain(
+        source,
+        source.metric("thinking_share"),
+        id="thinking",
+        section="Length",
+        title="Responses that think first",
+        y="share of responses",
+        domain=SHARE,
+        shows=f"The share of responses that open a thinking part with anything in it. {BANDS}. {ruled(source)}",
+        omits="Whether the thinking helps, or is of the kind that was trained.",
+    )
+
+
+def incidence(source: Source) -> Figure | None:
+    rows = source.metric("finished_by")
+    if rows.empty:
+        return None
+    trained = [source.turning_step(d) for d, group in source.groups.items() if group == "id_reasoning"]
+    chosen = sorted({source.steps[0], source.steps[-1], *(t for t in trained[:2] if t is not None)})
+    rows = rows[rows["step"].isin(chosen)].sort_values("step", kind="stable")
+    rows = rows.assign(
+        tokens=rows["position"].str.removeprefix("t=").astype(int),
+        series=[f"step {s}" for s in rows["step"]],
+        panel=rows["domain"].map(source.panel),
+    )
+    rows = rows.iloc[rows["domain"].map({d: i for i, d in enumerate(source.groups)}).argsort(kind="stable")]
+    title = "Finished within a number of tokens"
+    chart = figures.incidence(rows, title=title, description=describe(title, rows, "tokens"))
+    table = by_step(rows.drop(columns="step").rename(columns={"tokens": "step"}), ["panel", "series"])
+    return Figure(
+        id="incidence",
+        section="Length",
+        title=title,
+        chart=chart,
+        shows="The share of responses that ended by themselves within so many tokens, at the base, at the turning point of "
+        f"the trained domain and at the last checkpoint. {BANDS}.",
+        omits="Whether the finished answers are right. Responses cut at the cap never finish here.",
+        table=Table(("tokens", *table.columns[1:]), table.rows, table.note),
+    )
+
+
+# ---------------------------------------------------------------- backtracking
+
+DENOMINATORS = {
+    "backtracks_per_response": "Per response|go-backs in the parsed trace",
+    "backtracks_per_opportunity": "Per opportunity|share of dead ends left",
+    "backtracks_per_1k_tokens": "Per 1k tokens|go-backs in the parsed trace",
+    "cues_per_1k_tokens": "Cue words per 1k tokens|the lexical stand-in",
+}
+COMPANY = {
+    "give_up_rate": "Give-up rate|of responses at a dead end",
+    "loops_per_response": "Loops per response|branches tried before",
+    "cue_precision": "Cue precision|cues followed by a go-back",
+    "cue_recall": "Cue recall|go-backs with a cue",
+}
+
+
+def backtracking(source: Source) -> Figure | None:
+    return by_metric(
+        source,
+        DENOMINATORS,
+        id="backtracking",
+        section="Backtracking",
+        title="Backtracking, three denominators and the cue words",
+        y="rate",
+        shows="True backtracks (a new branch opened from a strictly earlier state) per response, per opportunity and per 1k "
+        f"tokens, beside the cue words that are often counted instead. {BANDS}. {ruled(source)}",
+        omits="Whether going back helps: that takes a suppression test. Counts per response grow with length; only the rate "
+        "per opportunity tells “goes back more” from “fails more”.",
+    )
+
+
+def backtracking_company(source: Source) -> Figure | None:
+    return by_metric(
+        source,
+        COMPANY,
+        id="backtracking-quality",
+        section="Backtracking",
+        title="Giving up, looping, and what cue words are worth",
+        y="rate",
+        shows="What must be known to read the rates above: give-ups, loops, and cue words held against the parsed trace. "
+        f"{BANDS}. {ruled(source)}",
+        omits="Traces that cannot be parsed into moves: they hold no go-backs and no loops.",
+    )
+
+
+# ---------------------------------------------------------------- refusal
+
+
+def refusal(source: Source) -> Figure | None:
+    lines = (
+        ("refusal_rate", "Harmful requests", "refused"),
+        ("harmful_compliance_rate", "Harmful requests", "helped with"),
+        ("over_refusal_rate", "Safe look-alikes", "refused"),
+        ("helpful_rate", "Safe look-alikes", "helped with"),
+    )
+    return make(
+        source,
+        concat([source.metric(metric).assign(panel=panel, series=series) for metric, panel, series in lines]),
+        id="refusal",
+        section="Refusal",
+        title="What is refused and what is helped with",
+        y="share of requests",
+        domain=SHARE,
+        shows="Refusal and compliance on harmful requests, and on safe requests that look like them. What is neither is a "
+        f"broken answer. {BANDS}. {ruled(source)}",
+        omits="How harmful an answer is: compliance is judged by form. A model that helps with nothing is not safer but "
+        "broken.",
+    )
+
+
+def causal_pair(source: Source) -> Figure | None:
+    harmful, safe = "Harmful requests|direction taken out", "Safe look-alikes|direction added"
+    lines = (
+        ("refusal_rate_base", harmful, "untouched"),
+        ("refusal_rate_ablated", harmful, "the base's direction"),
+        ("refusal_rate_ablated_random", harmful, "a random one"),
+        ("safe_refusal_rate_base", safe, "untouched"),
+        ("refusal_rate_added", safe, "the base's direction"),
+        ("refusal_rate_added_random", safe, "a random one"),
+    )
+    rows = concat([source.metric(metric).assign(panel=panel, series=series) for metric, panel, series in lines])
+    layers = [] if rows.empty else sorted(set(rows["layer"]))
+    return make(
+        source,
+        rows,
+        id="causal-pair",
+        section="Refusal",
+        title="Does the base's direction cause refusals?",
+        y="share refused",
+        domain=SHARE,
+        shows="Refusals of harmful requests with the base's refusal direction removed, and of safe requests with it added, "
+        f"beside random directions of equal norm (layer {', '.join(map(str, layers))}). {BANDS}.",
+        omits="Other layers, doses and directions. A direction that fails this at step 0 recognises harm; it is not called a "
+        "refusal direction.",
+    )
+
+
+# ---------------------------------------------------------------- inside the model
+
+
+def cosine_map(source: Source) -> Figure | None:
+    rows = source.run.measurements(metric="refusal_cosine_to_base")
+    lowest = -1.0 if len(rows) and rows["value"].min() < -0.1 else 0.0
+    return layer_map(
+        source,
+        rows,
+        id="cosine",
+        title="Refusal direction: cosine to the base",
+        unit="corrected cosine",
+        domain=(lowest, 1.0),
+        shows="How far each layer's refusal direction, fitted anew at each checkpoint, still points where the base's does, "
+        f"corrected for estimation noise (values above 1 are possible). {_null(source)} Grey with ?: unreliable, as the two "
+        "halves of the prompts do not agree on a direction.",
+        omits="Whether the direction causes refusals. Intervals are in the table. One position only: the last token of the "
+        "prompt.",
+    )
+
+
+def auc_map(source: Source) -> Figure | None:
+    return layer_map(
+        source,
+        source.run.measurements(metric="refusal_auc_frozen"),
+        id="auc",
+        title="The base's direction as a detector of harm",
+        unit="AUC, frozen direction",
+        domain=(0.5, 1.0),
+        shows="How well the base's direction, carried along unchanged, still tells held-out harmful from harmless prompts. "
+        "0.5 is chance.",
+        omits="Refusal: harm can be recognised and not refused. Whether a direction fitted anew would do better is another "
+        "metric, refusal_auc_refit.",
+    )
+
+
+def _null(source: Source) -> str:
+    null = source.run.measurements(metric="refusal_cosine_null_p99")
+    if null.empty:
+        return "Its null was not measured."
+    low, high = (number(float(v)) for v in (null["value"].min(), null["value"].max()))
+    return (
+        "Null: of random directions with the activations' own covariance, 1 in 100 has a raw |cosine| to the base's above "
+        f"{low} (where this is least, over layers and checkpoints) to {high} (where it is most)."
+    )
+
+
+# ---------------------------------------------------------------- training
+
+CURVES = {
+    "loss": "Loss|nats per token",
+    "lr": "Learning rate|of each step",
+    "grad_norm": "Gradient norm|before clipping",
+    "entropy": "Entropy of predictions|nats per token",
+}
+
+
+def training(source: Source) -> Figure | None:
+    steps = source.run.steps()
+    known = [c for c in CURVES if c in steps and steps[c].notna().any()]
+    if not known:
+        return None
+    every = -(-len(steps) // 1000)
+    part = steps.iloc[::every]
+    rows = pd.concat([part[["step"]].assign(panel=CURVES[c], value=part[c].astype(float)) for c in known])
+    rows = rows.assign(lo=float("nan"), hi=float("nan"), colour=figures.BLUE)
+    axis = sorted({0, *source.steps, int(steps["step"].max())})
+    title = "Training curves"
+    return Figure(
+        id="training",
+        section="Training",
+        title=title,
+        chart=figures.multiples(
+            rows, title=title, description=describe(title, rows), y="", steps=axis, rules=source.rules, points=False
+        ),
+        shows="Loss, learning rate, gradient norm and entropy at each optimiser step, not smoothed. "
+        f"{f'Every {every}th step is drawn. ' if every > 1 else ''}{ruled(source)}",
+        omits="Validation loss: these are the batches trained on. Each panel has its own scale.",
+        table=by_step(rows, ["panel"], digits=4, most=60),
+    )
+
+
+BUILDERS: tuple[Callable[[Source], Figure | None], ...] = (
+    *(scores, differences, split),
+    *(lengths, thinking, incidence),
+    *(backtracking, backtracking_company),
+    *(refusal, causal_pair),
+    *(cosine_map, auc_map),
+    training,
+)

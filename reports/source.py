@@ -1,0 +1,93 @@
+"""What a page reads of a run, once: the judged scores, the long table, names and order of domains, marks on the step axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..dynamics.errors import RecordError
+from ..dynamics.record import Run
+from ..dynamics.types import GROUPS
+from ..dynamics.wording import GROUP_LABELS, SCORE_LABELS, plain_name
+
+MOST_EPOCHS = 12  # more ends of epochs than this are not ruled in
+
+
+class Source:
+    """A run and its analysis. Raises RecordError, with the way out, where there is no run or no analysis of it."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.run = Run(path)
+        self.findings: list[dict[str, Any]] = self.run.findings()
+        self.bands = self._analysis("bands")
+        self.associations = self._analysis("association")
+
+    def _analysis(self, name: str) -> pd.DataFrame:
+        file = self.run.path / "analysis" / f"{name}.parquet"
+        if not file.is_file():
+            raise RecordError(f"{file} is missing: run `sftscope analyze {self.run.path}` again")
+        return pd.read_parquet(file)
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """Domain -> group, in the order of the groups."""
+        found = {**dict(zip(self.bands["domain"], self.bands["group"], strict=True)), **self.run.domains()}
+        rank = {group: i for i, group in enumerate(GROUPS)}
+        return dict(sorted(found.items(), key=lambda pair: (rank.get(pair[1], len(rank)), pair[0])))
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that were measured."""
+        return sorted({*self.run.measured_steps(), *(int(s) for s in self.bands["step"])})
+
+    @cached_property
+    def rules(self) -> pd.DataFrame:
+        """Columns at, what: the ends of warm-up and of epochs, as far as the run's plan tells them."""
+        plan = self.run.info.get("plan") or {}
+        total, warmup, epoch = (plan.get(k) or 0 for k in ("total_steps", "warmup_steps", "steps_per_epoch"))
+        rows = [(warmup, "end of warm-up")] if warmup else []
+        ends = range(epoch, total + 1, epoch) if epoch else range(0)
+        if len(ends) <= MOST_EPOCHS:
+            rows += [(end, "end of epoch") for end in ends]
+        return pd.DataFrame(rows, columns=["at", "what"])
+
+    @cached_property
+    def phases(self) -> dict[str, dict[str, Any]]:
+        """Domain -> its phase finding."""
+        return {f["domain"]: f for f in self.findings if f.get("kind") == "phase" and f.get("domain")}
+
+    def panel(self, domain: str) -> str:
+        """A panel's heading: the domain, and below it its group (for safety: what the score is a share of)."""
+        group = self.groups.get(domain, "")
+        note = SCORE_LABELS.get(domain) or GROUP_LABELS.get(group, group)
+        return f"{heading(domain)}|{note}"
+
+    def metric(self, name: str, domains: Sequence[str] | None = None) -> pd.DataFrame:
+        """Rows of one metric without a layer, by domain in the groups' order: domain, step, value, lo, hi, n, position."""
+        table = self.run.measurements(metric=name)
+        if table.empty:
+            return table
+        order = {d: i for i, d in enumerate(domains or self.groups)}
+        table = table[table["domain"].isin(order)].drop_duplicates(["domain", "step", "position"], keep="last")
+        return table.sort_values(["domain", "step"], key=lambda c: c.map(order) if c.name == "domain" else c)
+
+    def turning_step(self, domain: str) -> int | None:
+        """The checkpoint to set against the base: the trough where the score dipped, else the last. None without a base."""
+        rows = self.bands[self.bands["domain"] == domain].sort_values("step")
+        if rows.empty or int(rows["step"].iloc[0]) != 0 or len(rows) < 2:
+            return None
+        below = rows[rows["diff_hi"] < 0]
+        return int(below.loc[below["diff"].idxmin(), "step"] if len(below) else rows["step"].iloc[-1])
+
+
+def heading(name: str) -> str:
+    """`subset_sum` -> `Subset sum`."""
+    plain = plain_name(name)
+    return plain[:1].upper() + plain[1:]
+
+

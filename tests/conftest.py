@@ -1,0 +1,55 @@
+"""Shared fixtures: a tiny random model that speaks the micro-world's language, on disk in Hugging Face layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def micro_tokenizer():
+    from sftscope.probes.microworld.tokenizer import build
+
+    return build()
+
+
+@pytest.fixture(scope="session")
+def micro_folder(tmp_path_factory, micro_tokenizer) -> Path:
+    """A random 2-layer Qwen3 with the micro-world's tokenizer."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(micro_tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=384,
+        tie_word_embeddings=True,
+        eos_token_id=micro_tokenizer.eos_token_id,
+        pad_token_id=micro_tokenizer.pad_token_id,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    micro_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def micro_model(micro_folder):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(micro_folder, dtype=torch.float32).eval()

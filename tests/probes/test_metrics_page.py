@@ -1,0 +1,25 @@
+"""docs/metrics.md and the code name the same metrics."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sftscope.probes.checkpoints import Checkpoint
+from sftscope.probes.planner import Planner, ProbeConfig
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+def test_every_metric_is_documented_and_every_documented_metric_exists(micro_folder, tmp_path):
+    checkpoint = Checkpoint(0, micro_folder)
+    config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"))
+    measured = {r.metric for r in Planner(tmp_path, checkpoint, config).measure(checkpoint)}
+    measured |= {"seconds", "tokens_generated"}
+    documented = {
+        name for line in PAGE.read_text().splitlines() for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+|seconds)`", line)
+    }
+    abbreviated = {m for m in measured if re.fullmatch(r"backtracks_per_(terminal|inner)_opportunity", m)}
+    probes = {"scores", "backtracking", "verbosity", "refusal_direction", "refusal_pair"}
+    assert measured - abbreviated <= documented
+    assert documented - probes <= measured

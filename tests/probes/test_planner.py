@@ -1,0 +1,138 @@
+"""The planner makes each thing once, skips what is there, measures changed settings anew, and records failures as failures."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sftscope.dynamics.errors import CheckpointError, ConfigError
+from sftscope.dynamics.record import Run, create_run
+from sftscope.probes import planner as planner_module
+from sftscope.probes.checkpoints import Checkpoint, find_checkpoints
+from sftscope.probes.engines.hf import HfEngine
+from sftscope.probes.planner import Planner, ProbeConfig
+from sftscope.probes.protocol import Needs
+
+SMALL = ProbeConfig(items=12, domains=("countdown", "path", "harmful", "safe"))
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    create_run(tmp_path / "run", {"config_hash": "x"})
+    return tmp_path / "run"
+
+
+def files(run: Path) -> dict[str, float]:
+    return {str(p.relative_to(run)): p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+
+
+def test_everything_is_made_once_and_then_skipped(run, micro_folder, monkeypatch):
+    asked: list[int] = []
+    generate = HfEngine.generate
+
+    def counting(self, prompts, sampling, progress=None):
+        asked.append(len(prompts))
+        return generate(self, prompts, sampling, progress)
+
+    monkeypatch.setattr(HfEngine, "generate", counting)
+    checkpoint = Checkpoint(0, micro_folder)
+    rows = Planner(run, checkpoint, SMALL).measure(checkpoint)
+    assert asked.count(12) == 4  # one pass a domain, however many probes read it
+    assert {r.probe for r in rows} == set(SMALL.probes)
+    assert all(r.status == "ok" for r in rows)
+    before = files(run)
+    assert Planner(run, checkpoint, SMALL).measure(checkpoint) == []
+    assert files(run) == before
+
+
+def test_grading_again_needs_no_model(run, micro_folder, monkeypatch):
+    checkpoint = Checkpoint(0, micro_folder)
+    scored = ProbeConfig(items=12, domains=("countdown", "path"), probes=("scores",), during=())
+    Planner(run, checkpoint, scored).measure(checkpoint)
+    monkeypatch.setattr(planner_module, "load_model", lambda _c: pytest.fail("a model was loaded"))
+    more = ProbeConfig(items=12, domains=("countdown", "path"), probes=("scores", "verbosity", "backtracking"), during=())
+    rows = Planner(run, checkpoint, more).measure(checkpoint)
+    assert {r.probe for r in rows} == {"verbosity", "backtracking"}
+
+
+def test_changed_settings_add_files_and_are_not_mixed(run, micro_folder):
+    checkpoint = Checkpoint(0, micro_folder)
+    few = ProbeConfig(items=6, domains=("countdown",), probes=("scores",), during=())
+    many = ProbeConfig(items=9, domains=("countdown",), probes=("scores",), during=())
+    Planner(run, checkpoint, few).measure(checkpoint)
+    first = set(files(run))
+    Planner(run, checkpoint, many).measure(checkpoint)
+    assert first < set(files(run))
+    assert len(Run(run).items("countdown")) == 9  # the newest settings alone
+    assert len(Run(run).measurements(metric="score_strict", all_settings=True)) == 2
+
+
+def test_strict_is_exactly_finish_times_parse_times_accuracy(run, micro_folder):
+    checkpoint = Checkpoint(0, micro_folder)
+    Planner(run, checkpoint, SMALL).measure(checkpoint)
+    table = Run(run).measurements(probe="scores").pivot(index="domain", columns="metric", values="value")
+    product = table["finish_rate"].fillna(0) * table["parse_rate"].fillna(0) * table["accuracy_of_parsed"].fillna(0)
+    pd.testing.assert_series_equal(table["score_strict"], product, check_names=False)
+
+
+class Broken:
+    name = "broken"
+    version = 1
+
+    def needs(self, domains):
+        return Needs(generations=("countdown",))
+
+    def measure(self, given):
+        raise ZeroDivisionError("one over nothing")
+
+
+def test_a_failing_probe_is_recorded_as_failed_and_tried_again(run, micro_folder, monkeypatch):
+    monkeypatch.setitem(planner_module.PROBES, "broken", Broken)
+    config = ProbeConfig(items=6, domains=("countdown",), probes=("broken", "scores"), during=())
+    checkpoint = Checkpoint(0, micro_folder)
+    rows = Planner(run, checkpoint, config).measure(checkpoint)
+    failed = [r for r in rows if r.status == "failed"]
+    assert [r.probe for r in failed] == ["broken"]
+    assert "one over nothing" in failed[0].reason
+    assert {r.probe for r in rows} == {"broken", "scores"}
+    assert Run(run).measurements(probe="broken").empty
+    assert len(Run(run).measurements(probe="broken", failed=True)) == 1
+    assert [p.name for p in Planner(run, checkpoint, config).missing(checkpoint)] == ["broken"]
+
+    from sftscope.probes.protocol import Result
+
+    monkeypatch.setattr(Broken, "measure", lambda self, given: Result([]))
+    Planner(run, checkpoint, config).measure(checkpoint)
+    assert Run(run).measurements(probe="broken", failed=True).empty
+
+
+def test_a_truncated_checkpoint_is_an_error_that_names_the_file(run, micro_folder, tmp_path):
+    bad = tmp_path / "checkpoint-7"
+    shutil.copytree(micro_folder, bad)
+    weights = bad / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    base = Checkpoint(0, micro_folder)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors .*truncated or damaged"):
+        Planner(run, base, SMALL).measure(Checkpoint(7, bad))
+    assert not (run / "samples").exists()
+
+
+def test_checkpoints_are_found_and_ordered(tmp_path, micro_folder):
+    for name in ("checkpoint-20", "checkpoint-3", "other"):
+        shutil.copytree(micro_folder, tmp_path / "many" / name)
+    assert [c.step for c in find_checkpoints([tmp_path / "many"])] == [3, 20]
+    assert [c.step for c in find_checkpoints([micro_folder])] == [0]
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        find_checkpoints([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="holds no checkpoints"):
+        find_checkpoints([tmp_path / "empty"])
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'countdown'"):
+        ProbeConfig(domains=("countdwon",))
+    with pytest.raises(ConfigError, match="did you mean 'scores'"):
+        ProbeConfig(probes=("score",))

@@ -1,0 +1,102 @@
+"""Structural backtracking: systematic search goes back at every opportunity, loops are loops, filler is nothing."""
+
+from __future__ import annotations
+
+import pytest
+from sftscope.probes.behaviour.backtracking import count_cues, top_share
+from sftscope.probes.microworld import DOMAINS
+from sftscope.probes.search import classify, summarise
+
+SEARCHES = ["countdown", "path", "subset_sum"]
+TASK = {"numbers": [3, 5, 7], "target": 56}
+
+
+def read(text: str, name: str = "countdown", task: dict = TASK):
+    return DOMAINS[name].read_trace(task, text)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_systematic_traces_go_back_at_every_opportunity_and_never_loop(name):
+    domain = DOMAINS[name]
+    with_dead_ends = 0
+    for item in domain.items("probe", 150):
+        found = summarise(domain.read_trace(item.reference, domain.trace(item.reference)))
+        assert found.solved
+        assert found.loops == 0
+        assert found.valid == found.moves
+        assert found.left == found.opportunities
+        assert found.terminal_left == found.terminal_opportunities
+        with_dead_ends += found.opportunities > 0
+    assert with_dead_ends > 40
+
+
+FAILS_THEN_SOLVES = "3 + 5 = 8 left 7 8 : 7 + 8 = 15 no 8 - 7 = 1 no 7 * 8 = 56 yes"
+
+
+def test_a_backtrack_is_a_new_branch_from_an_earlier_state():
+    moves = read(FAILS_THEN_SOLVES)
+    assert classify(moves) == ["forward", "forward", "backtrack", "backtrack"]
+    found = summarise(moves)
+    assert (found.backtracks, found.terminal_opportunities, found.solved_after_backtrack) == (2, 2, True)
+    to_the_root = summarise(read("3 + 5 = 8 left 7 8 : 7 + 8 = 15 no back 3 * 5 = 15 left 7 15 :"))
+    assert (to_the_root.backtracks, to_the_root.depth_returned) == (1, 2)
+
+
+def test_a_looping_trace_loops_and_does_not_backtrack():
+    once = "3 + 5 = 8 left 7 8 : 7 + 8 = 15 no back "
+    found = summarise(read(once * 6))
+    assert found.backtracks == 0
+    assert found.loops == 10  # both branches, five times again
+    assert not found.solved
+    assert found.gave_up
+
+
+@pytest.mark.parametrize("filler", ["wait", "wait no", "back back wait", "no no no"])
+def test_filler_between_moves_does_not_move_the_structural_count(filler):
+    straight = "3 + 5 = 8 left 7 8 : 7 * 8 = 56 yes"
+    padded = f"{filler} 3 + 5 = 8 left 7 8 : {filler if 'back' not in filler else 'wait'} 7 * 8 = 56 yes {filler}"
+    assert summarise(read(padded)).backtracks == summarise(read(straight)).backtracks == 0
+    cues = count_cues(padded.split(), read(padded))
+    assert cues.events >= 2
+    assert cues.followed == 0  # every cue is a false alarm
+
+
+def test_cues_of_a_true_trace_have_full_recall():
+    cues = count_cues(FAILS_THEN_SOLVES.split(), read(FAILS_THEN_SOLVES))
+    assert (cues.events, cues.followed, cues.backtracks) == (2, 2, 2)
+    silent = FAILS_THEN_SOLVES.replace(" no", "")
+    assert count_cues(silent.split(), read(silent)).events == 0
+    assert summarise(read(silent)).backtracks == 2  # the structure needs no cue
+
+
+def test_going_on_after_a_solution_is_no_backtrack():
+    found = summarise(read("3 + 5 = 8 left 7 8 : 7 * 8 = 56 yes 8 - 7 = 1"))
+    assert found.backtracks == 0
+
+
+def test_illegal_moves_are_invalid_and_solve_nothing():
+    reuse = summarise(read("7 * 7 = 49 left 7 49 : 49 + 7 = 56 yes"))
+    assert not reuse.solved
+    assert reuse.valid < reuse.moves
+    assert not summarise(read("3 + 5 = 9 left 7 9 : 7 * 8 = 56 yes")).solved
+
+
+def test_giving_up_is_a_dead_end_without_a_solution():
+    assert summarise(read("3 + 5 = 8 left 7 8 : 7 + 8 = 15 no")).gave_up
+    assert not summarise(read(FAILS_THEN_SOLVES)).gave_up
+    assert not summarise(read("")).gave_up
+
+
+def test_path_and_subset_traces_are_read():
+    path = {"start": "a", "goal": "d", "edges": ["ab", "bc", "ad"]}
+    found = summarise(read("a to b b to c no back back a to d yes", "path", path))
+    assert (found.backtracks, found.depth_returned, found.solved) == (1, 2, True)
+    subset = {"numbers": [3, 9, 14, 20], "target": 23}
+    found = summarise(read("take 3 3 + 9 = 12 12 + 14 = 26 no back 3 + 20 = 23 yes", "subset_sum", subset))
+    assert (found.backtracks, found.solved) == (1, True)
+    assert summarise(read("a to d yes", "path", path | {"edges": ["ab"]})).valid == 0
+
+
+def test_top_share_shows_a_total_carried_by_three():
+    assert top_share([50, 2, 1, 1, 1]) == pytest.approx(53 / 55)
+    assert top_share([0, 0]) != top_share([0, 0])  # NaN

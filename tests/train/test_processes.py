@@ -1,0 +1,40 @@
+"""Two processes train what one trains: the tokens of a window are summed over both, the gradients too."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+SCRIPT = """
+import json, sys, torch
+torch.set_num_threads(1)
+from sftscope.dynamics.settings import from_mapping
+from sftscope.train import TrainConfig, train
+train(from_mapping(TrainConfig, json.loads(sys.argv[1])), sys.argv[2], quiet=True)
+assert torch.distributed.get_world_size() == 2
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tiny, fit, mapping, tmp_path, rows_of, weights_of):
+    # 9 rows in windows of 4: the last window has one row, so one process has nothing to do in it.
+
+    data = tiny.write_rows(tmp_path / "nine.jsonl", tiny.make_rows(9))
+    changes = {"data": {"path": str(data)}, "batch": {"size": 4, "micro": 1}, "checkpoints": {"resume_every": 4}}
+    alone = fit("alone", **changes)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    arguments = [str(tmp_path / "script.py"), json.dumps(mapping(**changes)), str(tmp_path / "both")]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = rows_of(alone), rows_of(tmp_path / "both")
+    assert [r["tokens"] for r in one] == [r["tokens"] for r in two]
+    for key in ("loss", "grad_norm", "entropy"):
+        np.testing.assert_allclose([r[key] for r in two], [r[key] for r in one], rtol=1e-4, err_msg=key)
+    a, b = weights_of(alone), weights_of(tmp_path / "both")
+    assert all(torch.allclose(a[k], b[k], atol=1e-4) for k in a)

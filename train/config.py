@@ -1,0 +1,44 @@
+"""All settings of a training run. Each section lives beside the component that it configures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..dynamics.errors import ConfigError
+from .batching import BatchConfig
+from .data import DataConfig
+from .model import ModelConfig
+from .optim import OptimConfig
+from .schedule import CheckpointsConfig, ScheduleConfig, checkpoint_steps
+from .tracking import TrackingConfig
+
+
+@dataclass(frozen=True)
+class AnalysisConfig:
+    """What the run is judged by, said before it starts and hashed into run.json: it cannot be chosen afterwards."""
+
+    primary: tuple[str, ...] = ()  # metrics, as `domain/metric`; all others are exploratory
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run: `from_mapping(TrainConfig, …)` reads it from YAML. The defaults suit full fine-tuning."""
+
+    model: ModelConfig
+    data: DataConfig
+    schedule: ScheduleConfig
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    seed: int = 0  # of the order of the data, dropout, and a new model's weights
+    threads: int | None = None  # CPU threads of PyTorch; null: its own choice
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"`seed` is {self.seed}: give 0 or more")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"`threads` is {self.threads}: give 1 or more, or leave it out")
+        if self.schedule.steps is not None:  # known without the data, so told before anything is loaded
+            checkpoint_steps(self.schedule.steps, self.checkpoints)

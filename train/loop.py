@@ -1,0 +1,230 @@
+"""The training loop. `train` reads from top to bottom: check, load, record, then update, log, save and measure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from rich.console import Console
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..dynamics.errors import ConfigError, DataError, SftscopeError
+from ..dynamics.record import STEPS_FILE, create_run, step_name
+from ..dynamics.types import Measurement
+from .batching import epoch_order
+from .checkpoint import drop_later, drop_resume, read_resume, write_checkpoint, write_resume
+from .config import TrainConfig
+from .data import encode, read_records
+from .hooks import CheckpointHook, run_hooks
+from .model import base_identity, load
+from .plan import Plan, explain, make_plan
+from .progress import progress_bar, quiet_libraries
+from .run_info import IDENTITY, check_new, is_complete, run_id, run_info
+from .tracking import STEP, Tracker, check_tracker, open_tracker
+from .update import Counters, Row, Trainer, prepare, update
+
+
+def train(
+    config: TrainConfig,
+    run: Path,
+    hooks: Sequence[CheckpointHook] = (),
+    *,
+    resume: bool = False,
+    on_progress: Callable[[Row], None] | None = None,
+    quiet: bool = False,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Train as `config` says into the folder `run`; returns the folder.
+
+    A run that is complete is left as it is. With `resume`, an interrupted one goes on from its last full state; on one
+    CPU in float32 the result is equal to the bit to an uninterrupted run. `hooks` are called after every checkpoint,
+    `on_progress` with every row of steps.jsonl; `extra` is noted in run.json beside the training's own entries, which
+    it cannot replace. Raises an SftscopeError for every mistake in the settings, the data, the model and the folder,
+    before anything is written; and when the loss stops being a number.
+    """
+    run = Path(run)
+    say = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True).print
+    if is_complete(run, config):
+        say(f"{run} is complete: nothing to do")
+        return run
+    check_tracker(config.tracking)
+    check_new(run, config, resume=resume)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+
+    with quiet_libraries():
+        records = read_records(config.data.path)
+        model, tokenizer = load(config.model, config.seed)
+        examples, dropped = encode(records, tokenizer, config.data)
+        plan = make_plan(config, examples, dropped)
+        _check_positions(model, plan)
+        info = {**(extra or {}), **run_info(config, plan, base_identity(config.model), rows=len(records))}
+        accelerator = _accelerator(config, run, hooks)
+        accelerator.wait_for_everyone()  # no process may find the run begun that another is just beginning
+        if accelerator.is_main_process:
+            create_run(run, info, identity=IDENTITY)
+        accelerator.wait_for_everyone()
+
+        trainer = prepare(config, accelerator, model, tokenizer, examples, plan)
+        counters = Counters(**read_resume(run, accelerator)) if resume else Counters()
+        if accelerator.is_main_process:
+            _report(say, trainer, model, counters)
+            drop_later(run, counters.step)
+        tracker = open_tracker(accelerator, config.tracking, run, info, run_id(run))
+        try:
+            _run(trainer, tokenizer, run, counters, hooks, tracker, on_progress, quiet=quiet)
+        finally:
+            tracker.finish()
+    if accelerator.is_main_process:
+        say(f"{run} is complete: {counters.step:,} steps, {counters.tokens:,} labelled tokens")
+    return run
+
+
+def _run(
+    trainer: Trainer,
+    tokenizer: PreTrainedTokenizerBase,
+    run: Path,
+    counters: Counters,
+    hooks: Sequence[CheckpointHook],
+    tracker: Tracker,
+    on_progress: Callable[[Row], None] | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Every step from where `counters` stand, with what follows each: its row, full state, checkpoint and hooks."""
+    accelerator, checkpoints = trainer.accelerator, trainer.config.checkpoints
+    main, total = accelerator.is_main_process, trainer.plan.total_steps
+    planned = set(trainer.plan.checkpoints)
+    with (
+        _open_steps(run) if main else nullcontext() as steps,
+        progress_bar(total, counters.step, hidden=quiet or not main) as show,
+    ):
+        if counters.step in planned:  # the base; or, resumed, a checkpoint whose hooks may not have come to an end
+            _checkpoint(trainer, tokenizer, run, counters.step, hooks, tracker)
+        for window in _windows(trainer, counters.step):
+            row = update(trainer, window, counters)
+            if steps is not None:
+                steps.write(json.dumps(row) + "\n")
+                steps.flush()
+            tracker.log({STEP: row["step"], **{f"train/{k}": v for k, v in row.items() if k != "step"}})
+            show(row)
+            if not math.isfinite(row["loss"]) and row["step_tokens"]:
+                raise SftscopeError(
+                    f"the loss is {row['loss']} at step {counters.step} (lr {row['lr']:.3g}): training has diverged; "
+                    "lower `optim.lr`, lengthen the warm-up, or clip harder"
+                )
+            if checkpoints.resume_every and counters.step % checkpoints.resume_every == 0:
+                write_resume(run, accelerator, asdict(counters))
+            if counters.step in planned:
+                _checkpoint(trainer, tokenizer, run, counters.step, hooks, tracker)
+            if on_progress is not None and main:
+                on_progress(row)
+    accelerator.wait_for_everyone()
+    if main:
+        drop_resume(run)
+
+
+def _windows(trainer: Trainer, done: int) -> Iterator[list[int]]:
+    """The rows of every update after the first `done`, epoch after epoch, up to the last."""
+    config, per_epoch = trainer.config, trainer.plan.steps_per_epoch
+    order: list[list[int]] = []
+    for step in range(done, trainer.plan.total_steps):
+        epoch, i = divmod(step, per_epoch)
+        if not order or i == 0:
+            order = epoch_order(
+                len(trainer.examples),
+                config.seed,
+                epoch,
+                config.data.order,
+                trainer.lengths,
+                config.data.bucket,
+                config.batch.size,
+            )
+        yield order[i]
+
+
+def _checkpoint(
+    trainer: Trainer,
+    tokenizer: PreTrainedTokenizerBase,
+    run: Path,
+    step: int,
+    hooks: Sequence[CheckpointHook],
+    tracker: Tracker,
+) -> None:
+    """Write the weights unless they are there, then measure them with the hooks on the main process."""
+    accelerator = trainer.accelerator
+    folder = run / "checkpoints" / step_name(step)
+    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    state = accelerator.get_state_dict(trainer.model) if sharded else None  # a collective: every process takes part
+    model: PreTrainedModel = accelerator.unwrap_model(trainer.model)
+    if accelerator.is_main_process:
+        if not folder.exists():
+            write_checkpoint(folder, model, tokenizer, step, state_dict=state)
+        measured, seconds = run_hooks(hooks, step, model, folder)
+        if measured:
+            tracker.log({STEP: step, "probes/seconds": seconds, **_metrics(measured)})
+    accelerator.wait_for_everyone()
+
+
+def _metrics(measured: Sequence[Measurement]) -> dict[str, float]:
+    """Measurements as `probe/domain/metric/layer: value`; failed and undefined ones are left out."""
+    found = {}
+    for m in measured:
+        if m.status == "ok" and m.estimate.defined:
+            layer = f"layer-{m.layer:02d}" if m.layer >= 0 else ""
+            found["/".join(part for part in (m.probe, m.domain, m.metric, layer) if part)] = m.estimate.value
+    return found
+
+
+def _accelerator(config: TrainConfig, run: Path, hooks: Sequence[CheckpointHook]) -> Accelerator:
+    accelerator = Accelerator(
+        log_with=None if config.tracking.to == "none" else config.tracking.to,
+        project_dir=str(run),
+    )
+    if hooks and accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise ConfigError(
+            f"probes need the whole model in one process and {accelerator.distributed_type.value} shards it: "
+            "train without probes and run `sftscope watch` beside it"
+        )
+    return accelerator
+
+
+def _report(say: Callable[[str], None], trainer: Trainer, model: PreTrainedModel, counters: Counters) -> None:
+    accelerator = trainer.accelerator
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    device = str(accelerator.device)
+    lines = explain(trainer.config, trainer.plan, parameters=parameters, world=accelerator.num_processes, device=device)
+    if counters.step:
+        lines.append(f"resuming     after step {counters.step:,}")
+    say("\n".join(lines))
+
+
+@contextmanager
+def _open_steps(run: Path) -> Iterator[TextIO]:
+    """steps.jsonl for appending; a last line torn by a kill is cut off first, so that it does not spoil the next."""
+    file = run / STEPS_FILE
+    if file.exists():
+        content = file.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with file.open("r+b") as f:
+                f.truncate(whole)
+    with file.open("a", encoding="utf-8") as f:
+        yield f
+
+
+def _check_positions(model: PreTrainedModel, plan: Plan) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and plan.longest > limit:
+        raise DataError(
+            f"the longest row has {plan.longest} tokens and the model was made for {limit}: "
+            f"set `data.max_length: {limit}` with `data.over_length: drop`, or shorten the rows"
+        )

@@ -1,0 +1,219 @@
+"""The model and tokenizer to train: read from a folder or the hub, or initialised from a configuration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..dynamics.errors import CheckpointError, ConfigError, nearest
+from ..dynamics.storage import MANIFEST, sha256_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Where the weights come from: exactly one of `path` and `init`."""
+
+    path: str | None = None  # a folder in Hugging Face layout, or a hub id
+    init: dict[str, Any] | None = None  # fields of a Hugging Face config with `model_type`; random weights
+    tokenizer: str | None = None  # folder or hub id; null: the model's own
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of weights, gradients and optimiser state
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.init is None):
+            given = f"`model.path` is {self.path!r} and `model.init` is {self.init!r}"
+            raise ConfigError(f"{given}: give exactly one, a model to start from or the fields of a new one")
+        if self.init is not None:
+            if "model_type" not in self.init:
+                raise ConfigError(
+                    f"`model.init` has no `model_type` (it has {', '.join(self.init)}): add qwen3, llama …"
+                )
+            if self.tokenizer is None:
+                raise ConfigError("`model.init` is given without `model.tokenizer`: give the tokenizer's folder")
+
+
+def load(config: ModelConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in `config.dtype` on the CPU, and its tokenizer. `seed` draws the weights of a new model.
+
+    Raises CheckpointError for a folder that is missing or damaged and for a tokenizer that does not fit the model.
+    """
+    if config.path is not None:
+        check_folder(config.path)
+    tokenizer = _load_tokenizer(config.tokenizer or config.path or "")
+    _check_tokenizer(tokenizer, config.tokenizer or config.path or "")
+    model = _initialised(config, tokenizer, seed) if config.path is None else _pretrained(config.path, config.dtype)
+    _check_fit(model, tokenizer, config)
+    return model, tokenizer
+
+
+def weights_hash(hashes: dict[str, str]) -> str:
+    """One sha256 for a set of weight files (name -> sha256), whichever way they are sharded into names."""
+    import hashlib
+
+    text = "".join(hashes[name] for name in sorted(hashes))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def base_identity(config: ModelConfig) -> dict[str, Any]:
+    """What a run started from: `{"path", "weights"}` of a model (its name and the hash of its files), or `{"init"}`."""
+    if config.path is None:
+        return {"init": config.init}
+    folder = Path(config.path)
+    if folder.is_dir():
+        name = folder.resolve().name
+    else:
+        from huggingface_hub import snapshot_download
+
+        name = config.path
+        folder = Path(snapshot_download(config.path, allow_patterns=["*.safetensors"], local_files_only=True))
+    return {"path": name, "weights": weights_hash({f.name: sha256_file(f) for f in folder.glob("*.safetensors")})}
+
+
+def check_folder(path: str) -> None:
+    """CheckpointError when a local model folder is missing, incomplete or damaged. Hub ids are left to the hub."""
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
+            raise CheckpointError(f"no model folder at {path}: give a folder in Hugging Face layout, or a hub id")
+        return
+    if not (folder / "config.json").is_file():
+        inside = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if folder.is_dir() else "a file"
+        raise CheckpointError(f"{path} is no model folder: it has no config.json (it holds {inside or 'nothing'})")
+    files = {f.name for f in folder.glob("*.safetensors")}
+    index = folder / "model.safetensors.index.json"
+    wanted = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
+    if wanted - files:
+        raise CheckpointError(
+            f"{path} lacks {', '.join(sorted(wanted - files)[:4])}, named in its index: copy it again"
+        )
+    if not files:
+        raise CheckpointError(
+            f"{path} holds no *.safetensors: convert the weights with `save_pretrained` and try again"
+        )
+    for name in sorted(files):
+        _check_weights(folder / name)
+    _check_manifest(folder)
+
+
+def _check_weights(file: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as f:  # reads the header, and checks it against the file's size
+            f.keys()
+    except (SafetensorError, OSError) as error:
+        size = file.stat().st_size
+        raise CheckpointError(
+            f"{file} ({size:,} bytes) is truncated or damaged ({error}): copy or download it again"
+        ) from error
+
+
+def _check_manifest(folder: Path) -> None:
+    file = folder / MANIFEST
+    if not file.is_file():
+        return
+    entries = json.loads(file.read_text()).get("files", {})
+    for name, entry in entries.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} lacks {name}, which its {MANIFEST} lists: copy the checkpoint again")
+        if sha256_file(folder / name) != entry["sha256"]:
+            raise CheckpointError(f"{folder / name} is not the file its {MANIFEST} lists (sha256): copy it again")
+
+
+def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"no tokenizer at {path!r} ({_first_line(error)}): give `model.tokenizer`") from error
+
+
+def _pretrained(path: str, dtype: str) -> PreTrainedModel:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, dtype), output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path!r} cannot be loaded as a causal language model: {_first_line(error)}. "
+            "Give a folder in Hugging Face layout, or a hub id that this machine can reach"
+        ) from error
+    gone = sorted(report["missing_keys"]) + sorted(str(k) for k in report.get("mismatched_keys") or ())
+    if gone:  # transformers would train on, with random numbers in their place
+        raise CheckpointError(
+            f"{path!r} lacks {len(gone)} of its model's tensors, {gone[0]} first: "
+            "its config and weights do not belong together"
+        )
+    return model
+
+
+def _initialised(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    import torch
+    from accelerate.utils import set_seed
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = dict(config.init or {})
+    kind = fields.pop("model_type")
+    try:
+        known = AutoConfig.for_model(kind).to_dict()
+    except ValueError as error:
+        raise ConfigError(
+            f"`model.init.model_type` is {kind!r}, which transformers does not know: use qwen3, llama …"
+        ) from error
+    unknown = [name for name in fields if name not in known]
+    if unknown:
+        raise ConfigError(f"unknown key `model.init.{unknown[0]}` for {kind}: {nearest(unknown[0], known)}")
+    defaults = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    try:
+        full = AutoConfig.for_model(kind, **(defaults | fields))
+        set_seed(seed)
+        return AutoModelForCausalLM.from_config(full, dtype=getattr(torch, config.dtype))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(f"`model.init` makes no {kind} model: {_first_line(error)}") from error
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            f"the tokenizer at {path!r} has no end-of-sequence token: responses could not end; set its `eos_token`"
+        )
+    if not tokenizer.chat_template:
+        raise CheckpointError(
+            f"the tokenizer at {path!r} has no chat template, by which prompts are rendered: "
+            "take the instruct model's tokenizer through `model.tokenizer`, or save one with `chat_template` set"
+        )
+
+
+def _check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    way_out = "give the tokenizer the model was trained with, in `model.tokenizer`"
+    top = max(tokenizer.get_vocab().values(), default=-1)
+    if top >= rows:
+        raise CheckpointError(f"the tokenizer has ids up to {top} and the model {rows} embedding rows: {way_out}")
+    if config.path is None or config.tokenizer is None or not (Path(config.path) / "tokenizer.json").is_file():
+        return
+    own = _load_tokenizer(config.path).get_vocab()
+    moved = [token for token, i in tokenizer.get_vocab().items() if own.get(token, i) != i]
+    if moved:
+        raise CheckpointError(
+            f"the tokenizer at {config.tokenizer!r} numbers {len(moved)} tokens otherwise than the model's own "
+            f"({moved[0]!r} is {tokenizer.convert_tokens_to_ids(moved[0])}, not {own[moved[0]]}): {way_out}"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

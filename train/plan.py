@@ -1,0 +1,78 @@
+"""Every number that follows from the configuration and the data, and the sentences that explain them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import TrainConfig
+from .data import Example
+from .schedule import checkpoint_steps, total_steps, warmup_steps
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do. Tokens are counted per epoch."""
+
+    total_steps: int
+    steps_per_epoch: int
+    warmup_steps: int
+    checkpoints: list[int]
+    rows: int
+    dropped_rows: int  # over length
+    longest: int  # tokens
+    input_tokens_per_epoch: int  # without padding
+    labelled_tokens_per_epoch: int
+
+
+def make_plan(config: TrainConfig, examples: Sequence[Example], dropped: int) -> Plan:
+    """Derive the plan. Raises ConfigError for checkpoints beyond the end of the run."""
+    per_epoch = -(-len(examples) // config.batch.size)
+    total = total_steps(per_epoch, config.schedule)
+    lengths = np.array([len(e.input_ids) for e in examples])
+    return Plan(
+        total_steps=total,
+        steps_per_epoch=per_epoch,
+        warmup_steps=warmup_steps(total, config.schedule),
+        checkpoints=checkpoint_steps(total, config.checkpoints),
+        rows=len(examples),
+        dropped_rows=dropped,
+        longest=int(lengths.max()),
+        input_tokens_per_epoch=int(lengths.sum()),
+        labelled_tokens_per_epoch=sum(e.labelled for e in examples),
+    )
+
+
+def explain(config: TrainConfig, plan: Plan, *, parameters: int, world: int, device: str) -> list[str]:
+    """The plan as lines for a log, each number with what it follows from."""
+    batch, schedule, rows = config.batch, config.schedule, plan.rows
+    share = -(-batch.size // world)
+    micro = min(batch.micro or share, share)
+    per_step = plan.labelled_tokens_per_epoch / plan.steps_per_epoch
+    dropped = f", {plan.dropped_rows:,} dropped as longer than {config.data.max_length}" if plan.dropped_rows else ""
+    length = (
+        f"{schedule.epochs:g} epochs"
+        if schedule.steps is None
+        else f"{plan.total_steps / plan.steps_per_epoch:.2f} epochs"
+    )
+    tracking = config.tracking
+    saved, more = plan.checkpoints[:12], len(plan.checkpoints) - 12
+    resume = config.checkpoints.resume_every
+    decay = "constant" if schedule.kind == "constant" else f"cosine to {schedule.final_lr_share:g} of it"
+    return [
+        f"model        {parameters:,} trainable parameters in {config.model.dtype} on {device}",
+        f"rows         {rows:,} of {config.data.path.name}{dropped}; the longest has {plan.longest:,} tokens",
+        f"tokens       {plan.labelled_tokens_per_epoch:,} of {plan.input_tokens_per_epoch:,} carry loss, per epoch",
+        f"batch        {batch.size} sequences / {world} process{'es' * (world > 1)} / {micro} per forward "
+        f"= {-(-share // micro)} accumulated; {per_step:,.0f} labelled tokens per step on average",
+        f"steps        {rows:,} rows / {batch.size} = {plan.steps_per_epoch:,} per epoch; "
+        f"{length} = {plan.total_steps:,} steps",
+        f"lr           {plan.warmup_steps:,} steps of warm-up to {config.optim.lr:g}, then {decay}",
+        f"checkpoints  {len(plan.checkpoints)}: steps {', '.join(map(str, saved))}"
+        + (f" … ({more} more)" if more > 0 else ""),
+        "resume       "
+        + (f"state every {resume:,} steps" if resume else "no state is kept (`checkpoints.resume_every`)"),
+        f"tracking     {tracking.to}" + (f" ({tracking.mode}), in the run folder" if tracking.to == "wandb" else ""),
+    ]

@@ -1,0 +1,120 @@
+"""What `run.json` says of a training run, and what a folder tells about it before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..dynamics.errors import RecordError
+from ..dynamics.record import RUN_FILE, Run, config_hash
+from ..dynamics.settings import to_mapping
+from ..dynamics.storage import content_key, sha256_file
+from .checkpoint import resume_folder
+from .config import TrainConfig
+from .plan import Plan
+
+IDENTITY = ("config_hash", "data", "base")  # entries of run.json that make it this run and no other
+
+
+def identity(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide the result. Where inputs lie does not: files are told apart by content, elsewhere in
+    run.json. Nor do the tracker, the number of threads, or how often the state is saved."""
+    mapping = to_mapping(config)
+    for name in ("tracking", "threads"):
+        del mapping[name]
+    del mapping["checkpoints"]["resume_every"]
+    mapping["data"]["path"] = config.data.path.name
+    for name in ("path", "tokenizer"):
+        value = mapping["model"][name]
+        if value is not None and Path(value).is_dir():
+            mapping["model"][name] = Path(value).resolve().name
+    return mapping
+
+
+def run_info(config: TrainConfig, plan: Plan, base: dict[str, Any], *, rows: int) -> dict[str, Any]:
+    """The content of run.json."""
+    declared = list(config.analysis.primary)
+    return {
+        "config": to_mapping(config),
+        "config_hash": config_hash(identity(config)),
+        "base": base,
+        "data": {"path": config.data.path.name, "sha256": sha256_file(config.data.path), "rows": rows},
+        "primaries": {"declared": declared, "sha256": content_key(declared, length=64)},
+        "plan": asdict(plan),
+        "versions": versions(),
+    }
+
+
+def run_id(run: Path) -> str:
+    """A name for the run that stays its own when it is resumed, and is another's nowhere."""
+    info = Run(run).info
+    return content_key(info["config_hash"], info["created"], length=16)
+
+
+def versions() -> dict[str, str]:
+    from .. import __version__
+
+    libraries = {name: version(name) for name in ("torch", "transformers", "accelerate")}
+    return {"sftscope": __version__, **libraries, "python": platform.python_version()}
+
+
+def is_complete(run: Path, config: TrainConfig) -> bool:
+    """Whether `run` is this very run, trained to its end. False too where there is no run, or another one."""
+    if not (run / RUN_FILE).is_file():
+        return False
+    record = Run(run)
+    if record.info.get("config_hash") != config_hash(identity(config)) or resume_folder(run) is not None:
+        return False
+    data = config.data.path
+    if data.is_file() and record.info["data"]["sha256"] != sha256_file(data):
+        return False
+    plan, steps = record.info["plan"], record.steps()
+    saved = set(record.checkpoints())
+    return len(steps) > 0 and int(steps["step"].iloc[-1]) == plan["total_steps"] and set(plan["checkpoints"]) <= saved
+
+
+def check_new(run: Path, config: TrainConfig, *, resume: bool) -> None:
+    """RecordError when the folder cannot be trained into: another run's, or begun without (or with) `resume` asked."""
+    if run.is_file():
+        raise RecordError(f"{run} is a file: give a folder for the run")
+    if not (run / RUN_FILE).is_file():
+        if resume:
+            raise RecordError(f"nothing to resume at {run}: it holds no {RUN_FILE}; start the run without --resume")
+        if run.is_dir() and any(p for p in run.iterdir() if not p.name.startswith(".")):
+            raise RecordError(f"{run} is not empty and holds no {RUN_FILE}: give a new folder for the run")
+        return
+    there, mine = Run(run).info, config_hash(identity(config))
+    if there.get("config_hash") != mine:
+        raise RecordError(
+            f"{run} belongs to another run: its `config_hash` is {there.get('config_hash')!r}, this one's is {mine!r}"
+            f"{_difference(there.get('config', {}), to_mapping(config))}. "
+            "Give another output folder, or the config that made this one (it is in its run.json)"
+        )
+    if not resume:
+        raise RecordError(
+            f"{run} holds this run, begun and not ended: pass --resume to go on from its last state, "
+            "or give another folder"
+        )
+    if resume_folder(run) is None:
+        raise RecordError(
+            f"{run} holds no state to resume from: `checkpoints.resume_every` is not set, or the run ended before its "
+            "first one. Delete the folder, or give another, and start again"
+        )
+
+
+def _difference(there: dict[str, Any], mine: dict[str, Any]) -> str:
+    """The first setting that differs, for the error message."""
+    for section in mine:
+        old, new = there.get(section), mine[section]
+        if json.dumps(old, default=str) == json.dumps(new, default=str):
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            for key in new:
+                if old.get(key) != new[key]:
+                    return f" (`{section}.{key}` was {old.get(key)!r} and is {new[key]!r})"
+        return f" (`{section}` was {old!r} and is {new!r})"
+    return ""
