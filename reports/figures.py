@@ -50,7 +50,7 @@ def first_positive(steps: Sequence[int]) -> int:
 def step_axis(steps: Sequence[int]) -> alt.X:
     """Symmetric log: the early steps, in which most happens, have room, and step 0 is on it."""
     scale = alt.Scale(type="symlog", constant=first_positive(steps), nice=False)
-    return alt.X("step:Q", title="optimiser step", scale=scale, axis=alt.Axis(values=ticks(steps), format="d"))
+    return alt.X("step:Q", title="optimiser step", scale=scale, axis=alt.Axis(values=ticks(steps), format="d", labelFlush=False))
 
 
 # ---------------------------------------------------------------- small multiples
@@ -82,8 +82,8 @@ def multiples(
     colour = paint.get("color") or alt.Color("colour:N", scale=None)
     tips = [alt.Tooltip(f"{c}:{t}", format=f) for c, t, f in _TIPS if c in table]
     layers: list[Any] = []
-    if rules is not None and len(rules):
-        layers.append(_vertical(rules, x))
+    if rules is not None:
+        layers += _vertical(rules, x)
     if base:
         first = alt.Chart().transform_filter("datum.base == datum.base")
         layers.append(first.mark_rule(strokeDash=[3, 3], color=INK, opacity=0.65).encode(y="mean(base):Q"))
@@ -92,6 +92,8 @@ def multiples(
     line = alt.Chart().mark_line(strokeWidth=1.8, clip=True)
     layers.append(line.encode(x=x, y=y_axis, color=colour, **_only(paint, "strokeDash")))
     if points:
+        bar = alt.Chart().mark_rule(opacity=0.5, clip=True)
+        layers.append(bar.encode(x=x, y=alt.Y("lo:Q", title=y, scale=scale), y2="hi:Q", color=colour))
         dot = alt.Chart().mark_point(filled=True, size=24, opacity=1)
         layers.append(dot.encode(x=x, y=y_axis, color=colour, tooltip=tips, **_only(paint, "shape")))
     panels = list(dict.fromkeys(table["panel"]))
@@ -106,7 +108,7 @@ def multiples(
 
 _TIPS = (("panel", "N", ""), ("series", "N", ""), ("step", "Q", "d"), ("value", "Q", ".3~g"), ("lo", "Q", ".3~g"), ("hi", "Q", ".3~g"), ("n", "Q", "d"))  # fmt: skip
 _HEADER = alt.Header(
-    labelExpr="split(datum.label, '|')", labelFontSize=12, labelFontWeight="bold", labelLimit=190, labelPadding=4,
+    labelExpr="split(datum.label, '|')", labelFontSize=12, labelFontWeight="bold", labelLimit=230, labelPadding=4,
     labelAnchor="start", labelLineHeight=14,
 )  # fmt: skip
 
@@ -137,12 +139,14 @@ def _first_values(table: pd.DataFrame) -> pd.Series:
     return table["value"].where(table["step"] == 0)
 
 
-def _vertical(rules: pd.DataFrame, x: alt.X) -> alt.Chart:
-    """Dotted: the end of warm-up; dashed: the end of an epoch."""
-    kinds = ["end of warm-up", "end of epoch"]
-    dash = alt.StrokeDash("what:N", scale=alt.Scale(domain=kinds, range=[[1, 3], [5, 4]]), legend=None)
-    rows = rules.rename(columns={"at": "step"})
-    return alt.Chart(rows).mark_rule(color=INK, opacity=0.45).encode(x=x, strokeDash=dash)
+def _vertical(rules: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
+    """Dotted: the end of warm-up; dashed: the end of an epoch. (A scale of dashes would be mixed with that of the series.)"""
+    marks = []
+    for what, dash in (("end of warm-up", [1, 3]), ("end of epoch", [5, 4])):
+        at = rules.loc[rules["what"] == what, ["at"]].rename(columns={"at": "step"})
+        if len(at):
+            marks.append(alt.Chart(at).mark_rule(color=INK, opacity=0.45, strokeDash=dash).encode(x=x))
+    return marks
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
@@ -161,8 +165,9 @@ def _finish(chart: Any, title: str, description: str, **layout: Any) -> Any:
         chart.configure(background="transparent", font="system-ui, sans-serif", aria=False)
         .configure_axis(
             **ink, domainColor=INK, tickColor=INK, gridColor=INK, gridOpacity=0.13, domainOpacity=0.4, tickOpacity=0.4,
-            labelFontSize=11, titleFontSize=11, titleFontWeight="normal", labelOverlap="greedy", tickCount=4,
+            labelFontSize=11, titleFontSize=11, titleFontWeight="normal", labelOverlap="greedy", labelSeparation=3,
         )
+        .configure_axisY(tickCount=4)
         .configure_legend(**ink, labelFontSize=12, labelLimit=220)
         .configure_header(labelColor=INK)
         .configure_title(color=INK, anchor="start")
@@ -209,7 +214,7 @@ def heat_map(
     known, unknown = frame.transform_filter("isValid(datum.value)"), frame.transform_filter("!isValid(datum.value)")
     scale = alt.Scale(scheme="viridis", domain=list(domain), clamp=True)
     legend = alt.Legend(orient="top", gradientLength=180, title=unit, titleFontWeight="normal", format=".2~f")
-    middle = domain[0] + 0.6 * (domain[1] - domain[0])
+    middle = domain[0] + 0.42 * (domain[1] - domain[0])
     room = alt.ExprRef(f"width > {34 * len(steps)} ? 1 : 0")  # numbers only where they fit
     text = known.mark_text(fontSize=10, opacity=room).encode(
         text=alt.Text("value:Q", format=".2f"),

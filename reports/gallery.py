@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pandas as pd
@@ -42,6 +43,8 @@ def scores(source: Source) -> Figure | None:
 
 
 def differences(source: Source) -> Figure | None:
+    span = source.bands[["diff_lo", "diff_hi"]].stack().abs().max()
+    limit = math.ceil(10 * span) / 10 if span > 0 else 1.0  # of all panels, and the same up and down
     margins = source.bands.drop_duplicates("domain").set_index("domain")["margin"]
     smallest = ", ".join(f"{heading(d)} {number(margins[d])}" for d in source.groups if d in margins)
     return by_domain(
@@ -51,11 +54,12 @@ def differences(source: Source) -> Figure | None:
         section="Scores",
         title="Strict score against the base",
         y="score minus base",
+        domain=(-limit, limit),
         base=True,
         shows="The same items at each checkpoint minus at step 0. The band is simultaneous: with 95 % probability all "
         "checkpoints lie inside it together, so a dip is where the whole band lies below the dashed line. Smallest dip "
         f"that these items can show: {smallest}. {ruled(source)}",
-        omits="The luck of training: items were resampled, training runs were not. Each panel has its own scale.",
+        omits="The luck of training: items were resampled, training runs were not.",
     )
 
 
@@ -87,7 +91,7 @@ def lengths(source: Source) -> Figure | None:
         id="lengths",
         section="Length",
         title="Tokens per response",
-        y="tokens (restricted mean)",
+        y="tokens",
         shows="The mean of min(length, tau): a response cut at the cap counts as the cap"
         f"{f' (tau: {listed})' if listed else ''}. {BANDS}. {ruled(source)}",
         omits="The length that cut responses would have had. Each panel has its own scale.",
@@ -139,9 +143,9 @@ def incidence(source: Source) -> Figure | None:
 # ---------------------------------------------------------------- backtracking
 
 DENOMINATORS = {
-    "backtracks_per_response": "Per response|go-backs in the parsed trace",
+    "backtracks_per_response": "Per response|structural go-backs",
     "backtracks_per_opportunity": "Per opportunity|share of dead ends left",
-    "backtracks_per_1k_tokens": "Per 1k tokens|go-backs in the parsed trace",
+    "backtracks_per_1k_tokens": "Per 1k tokens|structural go-backs",
     "cues_per_1k_tokens": "Cue words per 1k tokens|the lexical stand-in",
 }
 COMPANY = {

@@ -149,11 +149,11 @@ def signed(value: float, lo: float, hi: float) -> str:
 
 # ---------------------------------------------------------------- associations
 
-ASSOCIATION_COLUMNS = ("Metric", "Score of", "Lag", "Correlation of changes", "p", "q", "n", "n eff.", "Null", "Standing")
+ASSOCIATION_COLUMNS = ("Metric", "Score of", "Lag", "Correlation of changes", "p", "q", "n", "n eff.", "Standing")
 
 
 def association_rows(source: Source) -> tuple[list[tuple[bool, tuple[str, ...]]], int]:
-    """Rows (exploratory, cells) by q, and how many pairs could not be computed."""
+    """Rows (exploratory, cells) by q, and how many pairs could not be computed. The null is said once, by `null_of`."""
     table = source.associations
     known = table[table["p"].notna()] if len(table) else table
     rows = []
@@ -165,11 +165,18 @@ def association_rows(source: Source) -> tuple[list[tuple[bool, tuple[str, ...]]]
         numbers = [number(float(r["p"]), 3), number(float(r["q"]), 3), str(int(r["n"])), number(float(r["n_eff"]), 1)]
         standing = "exploratory" if r["exploratory"] else "declared"
         standing += f"; {r['reason']}" if r["reason"] else ""
-        rows.append((bool(r["exploratory"]), (str(r["x"]) + where, heading(r["y_domain"]), lag, estimate, *numbers, str(r["null"]), standing)))
+        rows.append((bool(r["exploratory"]), (str(r["x"]) + where, heading(r["y_domain"]), lag, estimate, *numbers, standing)))
     return rows, len(table) - len(known)
 
 
+def null_of(source: Source) -> str:
+    """The test that the association table's p-values come from."""
+    return "; ".join(sorted(set(source.associations["null"]))) if len(source.associations) else ""
+
+
 # ---------------------------------------------------------------- appendix
+
+MIRRORS = ("report.html", "report.md", "wandb")  # rebuilt from the rest; listing them would change the page that lists them
 
 
 def config_text(source: Source) -> str:
@@ -202,10 +209,10 @@ def cost_table(source: Source) -> Table | None:
 
 
 def file_table(source: Source) -> Table:
-    """What the run folder holds, by kind."""
+    """What the run folder holds, by kind, without its mirrors."""
     rows = []
     for entry in sorted(source.run.path.iterdir()):
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or entry.name in MIRRORS:
             continue
         files = [f for f in entry.rglob("*") if f.is_file()] if entry.is_dir() else [entry]
         mib = sum(f.stat().st_size for f in files) / 2**20

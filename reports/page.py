@@ -67,6 +67,7 @@ def render(source: Source) -> str:
         associations=associations,
         association_columns=overview.ASSOCIATION_COLUMNS,
         undefined=undefined,
+        null=overview.null_of(source),
         traces=[_trace(t) for t in pick_traces(source)],
         identity=overview.identity_table(source),
         cost=overview.cost_table(source),

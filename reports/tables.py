@@ -17,14 +17,15 @@ class Table:
 
 
 def number(x: float | None, digits: int = 2) -> str:
-    """Fixed digits, `–` where undefined; small and large numbers in significant digits; no minus before zero."""
+    """Fixed digits, `–` where undefined; from three digits on, what would round to zero is shown in significant ones."""
     if x is None or math.isnan(x):
         return "–"
-    if x != 0 and abs(x) < 10.0**-digits:
+    if digits > 2 and x != 0 and abs(x) < 10.0**-digits:
         return f"{x:.{digits}g}"
     if abs(x) >= 1000:
         return f"{x:,.0f}"
-    return f"{x:.{digits}f}"
+    text = f"{x:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def interval(value: float, lo: float, hi: float, digits: int = 2) -> str:

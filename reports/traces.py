@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any
 
 import pandas as pd
@@ -41,21 +41,29 @@ class Trace:
     prompt: str
     sides: tuple[Side, Side]  # base, then the later checkpoint
     changed: int  # items of this domain whose verdict changed between the two
-    items: int  # items compared
+    compared: int  # items of this domain graded at both
 
 
 def pick_traces(source: Source, count: int = 6) -> list[Trace]:
-    """Up to `count` items at the base and at the domain's trough (else the last checkpoint), by turns from each group.
+    """Up to `count` items at the base and at the domain's trough (else the last checkpoint), from each group.
 
     Items whose strict verdict changed come first, losses and gains by turns; the choice depends on nothing but content.
     """
-    queues = {group: _interleave([_of_domain(source, d) for d, g in source.groups.items() if g == group]) for group in GROUP_ORDER}
-    per_group = -(-count // 3)
+    pairs = [pair for domain in source.groups if (pair := _Pair.read(source, domain)) is not None]
+    queues = {
+        (changed, group): _interleave([iter(p.items(changed)) for p in pairs if p.group == group])
+        for changed in (True, False)
+        for group in GROUP_ORDER
+    }
     chosen: list[Trace] = []
-    for group in GROUP_ORDER:
-        chosen += [t for t, _ in zip(queues[group], range(min(per_group, count - len(chosen))), strict=False)]
-    rest = _interleave(list(queues.values()))
-    chosen += [t for t, _ in zip(rest, range(count - len(chosen)), strict=False)]
+    taken = dict.fromkeys(GROUP_ORDER, 0)
+    share = -(-count // 3)
+    for changed, most in ((True, share), (True, count), (False, share), (False, count)):
+        for group in GROUP_ORDER:
+            room = max(0, min(most - taken[group], count - len(chosen)))
+            for pair, item in islice(queues[changed, group], room):
+                chosen.append(pair.trace(item))
+                taken[group] += 1
     return sorted(chosen, key=lambda t: GROUP_ORDER.index(t.group))
 
 
@@ -67,32 +75,50 @@ def split_response(text: str) -> tuple[str, str]:
     return think.strip(), answer.strip() if closed else ""
 
 
-def _of_domain(source: Source, domain: str) -> Iterator[Trace]:
-    """Traces of one domain, the most telling first."""
-    later = source.turning_step(domain)
-    if later is None:
-        return
-    try:
-        strict = source.run.items(domain, "strict")[[0, later]].dropna()
-        sides = [source.run.samples(domain, step).drop_duplicates("item").set_index("item") for step in (0, later)]
-    except (RecordError, KeyError):  # not measured, or its samples were not kept
-        return
-    both = strict.index.intersection(sides[0].index).intersection(sides[1].index).sort_values()
-    before, after = (strict.loc[both, step] > 0.5 for step in (0, later))
-    lost, gained, same = (list(both[m]) for m in (before & ~after, ~before & after, before == after))
-    changed = int(((strict[0] > 0.5) != (strict[later] > 0.5)).sum())
-    for item in [*_interleave([iter(lost), iter(gained)]), *same]:
-        rows = [side.loc[item] for side in sides]
-        prompt, note = clip(str(rows[0]["prompt"]), LONGEST_PROMPT)
-        shown = tuple(_side(domain, s, r, bool(ok)) for s, r, ok in zip((0, later), rows, (before[item], after[item]), strict=True))
-        yield Trace(
-            domain=domain,
-            group=source.groups[domain],
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A domain's responses at two checkpoints."""
+
+    domain: str
+    group: str
+    steps: tuple[int, int]
+    samples: tuple[pd.DataFrame, pd.DataFrame]  # indexed by item
+    right: pd.DataFrame  # items x the two steps, bool: all graded items
+    shown: pd.Index  # graded items whose responses were kept at both
+
+    @classmethod
+    def read(cls, source: Source, domain: str) -> _Pair | None:
+        later = source.turning_step(domain)
+        if later is None or source.groups[domain] not in GROUP_ORDER:
+            return None
+        try:
+            right = source.run.items(domain, "strict")[[0, later]].dropna() > 0.5
+            first, second = (source.run.samples(domain, s).drop_duplicates("item").set_index("item") for s in (0, later))
+        except (RecordError, KeyError):  # not measured, or its samples were not kept
+            return None
+        shown = right.index.intersection(first.index).intersection(second.index).sort_values()
+        return cls(domain, source.groups[domain], (0, later), (first, second), right, shown)
+
+    def items(self, changed: bool) -> Iterator[tuple[_Pair, str]]:
+        before, after = (self.right.loc[self.shown, step] for step in self.steps)
+        if not changed:
+            return ((self, item) for item in self.shown[before == after])
+        return ((self, item) for item in _interleave([iter(self.shown[before & ~after]), iter(self.shown[~before & after])]))
+
+    def trace(self, item: str) -> Trace:
+        prompt, note = clip(str(self.samples[0].at[item, "prompt"]), LONGEST_PROMPT)
+        first, second = (
+            _side(self.domain, step, samples.loc[item], bool(self.right.at[item, step]))
+            for step, samples in zip(self.steps, self.samples, strict=True)
+        )
+        return Trace(
+            domain=self.domain,
+            group=self.group,
             item=str(item),
             prompt=f"{prompt} … ({note})" if note else prompt,
-            sides=(shown[0], shown[1]),
-            changed=changed,
-            items=len(strict),
+            sides=(first, second),
+            changed=int((self.right[self.steps[0]] != self.right[self.steps[1]]).sum()),
+            compared=len(self.right),
         )
 
 

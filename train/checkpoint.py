@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..dynamics.errors import RecordError
 from ..dynamics.record import step_name
 from ..dynamics.storage import MANIFEST, fsync_path, whole_folder, write_manifest
-from .model import weights_hash
+from ..dynamics.weights import weights_hash
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

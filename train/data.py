@@ -111,7 +111,7 @@ def encode(
     for start in range(0, len(records), BLOCK):
         block = records[start : start + BLOCK]
         chats = [[{"role": "user", "content": record.prompt}] for record in block]
-        prompts: list[str] = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+        prompts: Any = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
         prompt_ids = _tokenise(tokenizer, prompts)
         response_ids = _tokenise(tokenizer, [record.response for record in block])
         _check_known(block, prompts, prompt_ids, response_ids, tokenizer, config.path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..dynamics import weights
 from ..dynamics.errors import CheckpointError, ConfigError, nearest
-from ..dynamics.storage import MANIFEST, sha256_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,14 +49,6 @@ def load(config: ModelConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTok
     return model, tokenizer
 
 
-def weights_hash(hashes: dict[str, str]) -> str:
-    """One sha256 for a set of weight files (name -> sha256), whichever way they are sharded into names."""
-    import hashlib
-
-    text = "".join(hashes[name] for name in sorted(hashes))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def base_identity(config: ModelConfig) -> dict[str, Any]:
     """What a run started from: `{"path", "weights"}` of a model (its name and the hash of its files), or `{"init"}`."""
     if config.path is None:
@@ -70,58 +61,14 @@ def base_identity(config: ModelConfig) -> dict[str, Any]:
 
         name = config.path
         folder = Path(snapshot_download(config.path, allow_patterns=["*.safetensors"], local_files_only=True))
-    return {"path": name, "weights": weights_hash({f.name: sha256_file(f) for f in folder.glob("*.safetensors")})}
+    return {"path": name, "weights": weights.folder_weights_hash(folder)}
 
 
 def check_folder(path: str) -> None:
     """CheckpointError when a local model folder is missing, incomplete or damaged. Hub ids are left to the hub."""
     folder = Path(path).expanduser()
-    if not folder.exists():
-        if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
-            raise CheckpointError(f"no model folder at {path}: give a folder in Hugging Face layout, or a hub id")
-        return
-    if not (folder / "config.json").is_file():
-        inside = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if folder.is_dir() else "a file"
-        raise CheckpointError(f"{path} is no model folder: it has no config.json (it holds {inside or 'nothing'})")
-    files = {f.name for f in folder.glob("*.safetensors")}
-    index = folder / "model.safetensors.index.json"
-    wanted = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
-    if wanted - files:
-        raise CheckpointError(
-            f"{path} lacks {', '.join(sorted(wanted - files)[:4])}, named in its index: copy it again"
-        )
-    if not files:
-        raise CheckpointError(
-            f"{path} holds no *.safetensors: convert the weights with `save_pretrained` and try again"
-        )
-    for name in sorted(files):
-        _check_weights(folder / name)
-    _check_manifest(folder)
-
-
-def _check_weights(file: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt") as f:  # reads the header, and checks it against the file's size
-            f.keys()
-    except (SafetensorError, OSError) as error:
-        size = file.stat().st_size
-        raise CheckpointError(
-            f"{file} ({size:,} bytes) is truncated or damaged ({error}): copy or download it again"
-        ) from error
-
-
-def _check_manifest(folder: Path) -> None:
-    file = folder / MANIFEST
-    if not file.is_file():
-        return
-    entries = json.loads(file.read_text()).get("files", {})
-    for name, entry in entries.items():
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} lacks {name}, which its {MANIFEST} lists: copy the checkpoint again")
-        if sha256_file(folder / name) != entry["sha256"]:
-            raise CheckpointError(f"{folder / name} is not the file its {MANIFEST} lists (sha256): copy it again")
+    if folder.exists() or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
+        weights.check_folder(folder)
 
 
 def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -139,14 +86,13 @@ def _pretrained(path: str, dtype: str) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), output_loading_info=True
-        )
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"{path!r} cannot be loaded as a causal language model: {_first_line(error)}. "
             "Give a folder in Hugging Face layout, or a hub id that this machine can reach"
         ) from error
+    model, report = loaded
     gone = sorted(report["missing_keys"]) + sorted(str(k) for k in report.get("mismatched_keys") or ())
     if gone:  # transformers would train on, with random numbers in their place
         raise CheckpointError(
@@ -199,7 +145,8 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
 
 
 def _check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
+    embedding: Any = model.get_input_embeddings()
+    rows = embedding.weight.shape[0]
     way_out = "give the tokenizer the model was trained with, in `model.tokenizer`"
     top = max(tokenizer.get_vocab().values(), default=-1)
     if top >= rows:

@@ -1,4 +1,4 @@
-"""Each verdict is given to the curve it is meant for, at the price that was promised, and nothing crashes on the way."""
+"""Each verdict is given to the curve it is meant for, at the promised error rates, and nothing crashes on the way."""
 
 import math
 from collections import Counter
@@ -79,7 +79,7 @@ def test_still_moving_turns_a_lasting_loss_into_under_optimised():
 
 
 def test_depth_is_corrected_for_picking_the_lowest():
-    """On a flat curve the lowest of 11 differences lies well below 0; the corrected depth is nearer to the truth, which is 0."""
+    """On a flat curve the lowest of 11 differences lies well below 0; the corrected one is nearer to the truth, 0."""
     naive, corrected, covered = [], [], []
     for seed in range(150):
         phase = judge(drawn(points(0.5, 0.5), n=200, seed=seed))

@@ -1,0 +1,265 @@
+"""Findings are correct English, carry their numbers, and come in the order in which one decides."""
+
+import re
+
+import numpy as np
+import pytest
+from sftscope.dynamics import Estimate, Measurement, Phase, Run, Trajectory, analyze, judge
+from sftscope.dynamics.advice import _decide
+from sftscope.dynamics.findings import phase_sentence
+from sftscope.dynamics.record import write_measurements
+from sftscope.dynamics.tradeoff import mean_of_independent
+from sftscope.dynamics.wording import against_base, number, signed, step_list, title
+from synthetic import VERDICTS, item_answers, make_run, spread
+
+STEPS = np.array([0, 1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256])
+SHAPES = {
+    "dips-and-recovers": (0.6, 0.4, 0.25, 0.5, 0.8),
+    "under-optimised": (0.6, 0.4, 0.15, 0.3, 0.4),
+    "degrades": (0.6, 0.5, 0.4, 0.3, 0.3),
+    "improves": (0.3, 0.4, 0.5, 0.6, 0.6),
+    "overfits": (0.4, 0.6, 0.8, 0.6, 0.4),
+    "flat": (1.0, 1.0),
+    "undecidable": (0.5, 0.5),
+}
+OPENINGS = {
+    "dips-and-recovers": "dips and recovers",
+    "under-optimised": "is under-optimised",
+    "degrades": "degrades",
+    "improves": "improves",
+    "overfits": "overfits",
+    "flat": "stays flat",
+    "undecidable": "is undecidable",
+}
+
+
+def judged(*points: float, n: int = 300, seed: int = 0) -> Phase:
+    x = item_answers(spread(points, STEPS), n, np.random.default_rng(seed))
+    return judge(Trajectory("strict", "d", "id_reasoning", STEPS, x, tuple(f"q{i}" for i in range(n))))
+
+
+@pytest.mark.parametrize("verdict", SHAPES)
+def test_every_verdict_has_a_sentence_with_its_numbers(verdict):
+    phase = judged(*SHAPES[verdict])
+    assert phase.verdict == verdict
+    sentence = phase_sentence(title("subset_sum", "ood_reasoning"), phase)
+    assert sentence.startswith(f"Subset sum (out-of-domain reasoning) {OPENINGS[verdict]}: ")
+    assert sentence.endswith(f"smallest detectable dip {phase.margin:.2f} (n = 300).")
+    assert re.search(r"\[-?\d\.\d\d, -?\d\.\d\d\]", sentence)
+    assert f"{phase.base.value:.2f} at step 0" in sentence
+    assert "at step 256" in sentence
+    assert "nan" not in sentence
+    assert "-0.00" not in sentence
+
+
+def test_the_sentence_agrees_with_the_phase():
+    phase = judged(*SHAPES["dips-and-recovers"])
+    sentence = phase_sentence("Countdown (in-domain reasoning)", phase)
+    expected = (
+        f"{phase.depth.value:.2f} lower [{phase.depth.lo:.2f}, {phase.depth.hi:.2f}] at step {phase.trough_step} "
+        f"(selection-corrected), {phase.final.value:.2f} above base [{phase.final.lo:.2f}, {phase.final.hi:.2f}]"
+    )
+    assert expected in sentence
+
+
+def test_losses_are_told_in_the_direction_of_their_words():
+    assert against_base(Estimate(-0.1, -0.16, -0.04, 10, "")) == "0.10 below base [0.04, 0.16]"
+    assert against_base(Estimate(0.04, -0.02, 0.10, 10, "")) == "0.04 above base [-0.02, 0.10]"
+    assert against_base(Estimate(-0.001, -0.02, 0.02, 10, "")) == "level with base [-0.02, 0.02]"
+    assert signed(Estimate(-0.1, -0.16, -0.04, 10, "")) == "-0.10 [-0.16, -0.04]"
+    assert signed(Estimate.undefined(0, "")) == "undefined"
+    assert number(-0.0004) == "0.00"
+    assert step_list([4]) == "step 4"
+    assert step_list([8, 4, 4]) == "steps 4 and 8"
+
+
+def test_a_domain_without_a_base_is_a_finding_and_no_crash(tmp_path):
+    findings = analyze(make_run(tmp_path / "late", n=30, steps=(4, 8)))
+    phases = [f for f in findings if f.kind == "phase"]
+    assert {f.verdict for f in phases} == {"undecidable"}
+    assert all("no base (step 0)" in f.sentence for f in phases)
+    one = analyze(make_run(tmp_path / "single", n=30, steps=(0,)))
+    assert all("only one checkpoint" in f.sentence for f in one if f.kind == "phase")
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory):
+    path = make_run(tmp_path_factory.mktemp("runs") / "planted", n=300)
+    return path, analyze(path)
+
+
+def by_id(findings):
+    return {f.id: f for f in findings}
+
+
+def test_findings_agree_with_what_was_planted(analysed):
+    _, findings = analysed
+    assert {f.domain: f.verdict for f in findings if f.kind == "phase"} == VERDICTS
+
+
+def test_the_most_decision_worthy_comes_first(analysed):
+    _, findings = analysed
+    kinds = [f.kind for f in findings]
+    assert kinds[0] == "advice"
+    assert max(i for i, f in enumerate(findings) if f.kind == "phase") < kinds.index("tradeoff")
+    groups = [f.details["group"] for f in findings if f.kind == "phase"]
+    order = ["id_reasoning", "ood_reasoning", "general", "safety"]
+    assert groups == sorted(groups, key=order.index)
+    assert findings[-1].id == "warning:one-seed"
+    assert len({f.id for f in findings}) == len(findings)
+
+
+def test_only_declared_outcomes_are_not_exploratory(analysed):
+    _, findings = analysed
+    declared = {f.domain for f in findings if f.kind == "phase" and not f.exploratory}
+    assert declared == {"countdown", "path"}  # one declared as a domain, one as domain.metric
+
+
+def test_every_finding_names_its_evidence_and_what_would_overturn_it(analysed):
+    path, findings = analysed
+    for finding in findings:
+        assert finding.would_overturn
+        assert finding.sentence.endswith(".")
+        assert finding.evidence
+        assert all((path / file).is_file() for file in finding.evidence)
+    phase = by_id(findings)["phase:countdown"]
+    assert any(f.startswith("items/") for f in phase.evidence)
+    assert phase.details["depth"]["lo"] > 0
+    assert phase.details["margin"] > 0
+
+
+def test_the_advice_follows_from_the_reasoning_domains(analysed):
+    advice = analysed[1][0]
+    assert advice.verdict == "train-on"
+    assert "train on for the sake of path" in advice.sentence
+    assert "Fallen beside it: facts and harmful." in advice.sentence
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "verdict"),
+    [
+        ("overfits", "under-optimised", "over-trained"),
+        ("under-optimised", "improves", "train-on"),
+        ("degrades", "improves", "no-gain"),
+        ("improves", "improves", "done"),
+        ("dips-and-recovers", "degrades", "done"),
+        ("improves", "overfits", "done"),
+        ("improves", "under-optimised", "train-on"),
+        ("undecidable", "overfits", "over-trained"),
+        ("undecidable", "under-optimised", "train-on"),
+        ("flat", "degrades", "no-gain"),
+        ("flat", "improves", "done"),
+        ("flat", "flat", "no-effect"),
+        ("undecidable", "flat", "undecided"),
+    ],
+)
+def test_advice_for_every_pair_of_verdicts(inside, outside, verdict):
+    phases = {v: judged(*SHAPES[v]) for v in {inside, outside}}
+    got, sentence, _ = _decide({"countdown": phases[inside]}, {"path": phases[outside]})
+    assert got == verdict
+    assert sentence.endswith(".")
+    if "overfits" in (inside, outside) and verdict != "train-on":
+        assert "step" in sentence  # the checkpoint to prefer
+
+
+def test_refusal_is_named_only_after_both_interventions(tmp_path, analysed):
+    good = by_id(analysed[1])["mechanism:refusal-direction"]
+    assert good.verdict == "refusal direction"
+    assert "layer 2" in good.sentence
+    path = make_run(tmp_path / "r", n=20, steps=(0, 1, 2))
+    weak = {"refusal_rate_ablated": 0.05, "refusal_rate_ablated_random": 0.95} | {
+        "refusal_rate_added": 0.30,  # adding it causes no more refusals than a random direction does
+        "refusal_rate_added_random": 0.25,
+    }
+    rows = [
+        Measurement(0, "causal", m, Estimate(v, v - 0.08, v + 0.08, 100, "wilson"), "share", "harmful", 1)
+        for m, v in weak.items()
+    ]
+    write_measurements(path, 0, "causal", key="newer", settings="newer", rows=rows)
+    finding = by_id(analyze(path))["mechanism:refusal-direction"]
+    assert finding.verdict == "harm recognition"
+    assert "does not cause them beyond a random direction" in finding.sentence
+    assert "no diagnosis of refusal" in finding.sentence
+
+
+def test_a_broken_model_is_told_from_an_unsafe_one(tmp_path):
+    fall = (0.97, 0.9, 0.7, 0.3, 0.2)
+    steps = (0, 1, 2, 4, 8)
+    broken = analyze(make_run(tmp_path / "broken", n=150, steps=steps, curves={"harmful": fall, "safe": fall}))
+    unsafe = analyze(make_run(tmp_path / "unsafe", n=150, steps=steps, curves={"harmful": fall, "safe": (0.99, 0.99)}))
+    assert "a broken model rather than an unsafe one" in by_id(broken)["tradeoff:last"].sentence
+    assert "safety was lost, not ability to answer" in by_id(unsafe)["tradeoff:last"].sentence
+
+
+def test_a_termination_collapse_is_told_from_a_loss_of_ability(tmp_path):
+    """The same planted dip in both: in one, wrong answers did not finish."""
+    dip = {"countdown": (0.8, 0.5, 0.2, 0.6, 0.8)}
+    steps = (0, 1, 2, 4, 8, 16, 32)
+    stuck = {"countdown": (0.98, 0.3, 0.05, 0.5, 0.98)}
+    endless = by_id(analyze(make_run(tmp_path / "endless", n=200, steps=steps, curves=dip, finish=stuck)))
+    able = by_id(analyze(make_run(tmp_path / "able", n=200, steps=steps, curves=dip)))
+    warning = endless["warning:dip-by-finishing:countdown"]
+    assert warning.verdict == "termination-collapse"
+    shares = [f["share"] for f in warning.details["factors"].values()]
+    assert sum(shares) == pytest.approx(1)
+    assert endless["phase:countdown"].details["split"]["carrier"] == "finishing"
+    assert able["phase:countdown"].details["split"]["carrier"] == "accuracy"
+    assert "carried mostly by accuracy" in able["phase:countdown"].sentence
+    assert "warning:dip-by-finishing:countdown" not in able
+
+
+def test_failures_zeros_and_single_chains_are_warned_of(tmp_path):
+    path = make_run(tmp_path / "r", n=25, steps=(0, 1, 2), curves={"calculation": (0.5, 0.0, 0.5)})
+    write_measurements(
+        path,
+        1,
+        "refusal",
+        key="f",
+        settings="s",
+        rows=[Measurement.failure(1, "refusal", "out of memory", domain="safe")],
+    )
+    top3 = [
+        Measurement(2, "backtracking", "backtracks_top3_share", Estimate(0.92, 0.92, 0.92, 25, ""), "share", "path")
+    ]
+    write_measurements(path, 2, "backtracking", key="t", settings="s", rows=top3)
+    findings = analyze(path)
+    sentences = [f.sentence for f in findings if f.kind == "warning"]
+    assert any("refusal on safe failed at step 1: out of memory" in s for s in sentences)
+    assert any(s.startswith("Calculation") and "exactly 0 on all 25 items at step 1" in s for s in sentences)
+    assert any("In path, three responses hold over 30 %" in s and "0.92" in s for s in sentences)
+    first_phase = min(i for i, f in enumerate(findings) if f.kind == "phase")
+    assert max(i for i, f in enumerate(findings) if f.kind == "warning" and f.id != "warning:one-seed") < first_phase
+
+
+def test_a_failure_measured_again_is_not_one_any_more(tmp_path):
+    path = make_run(tmp_path / "r", n=25, steps=(0, 1, 2))
+    write_measurements(path, 1, "late", key="1", settings="s", rows=[Measurement.failure(1, "late", "no memory")])
+    assert any("failed" in f.sentence for f in analyze(path))
+    ok = Measurement(1, "late", "something", Estimate(1, 0, 2, 5, "t"), "share")
+    write_measurements(path, 1, "late", key="2", settings="s", rows=[ok])
+    assert not any("failed" in f.sentence for f in analyze(path))
+
+
+def test_style_is_told_from_procedure(tmp_path):
+    path = make_run(tmp_path / "r", n=25, steps=(0, 1, 2))
+    numbers = {"backtracks_per_opportunity": (0.5, 0.5), "cues_per_1k_tokens": (1.0, 9.0)}
+    for i, step in ((0, 0), (1, 2)):
+        rows = [
+            Measurement(step, "backtracking", m, Estimate(v[i], v[i] - 0.1, v[i] + 0.1, 50, "t"), "rate", "path")
+            for m, v in numbers.items()
+        ]
+        write_measurements(path, step, "backtracking", key=f"new{step}", settings="new", rows=rows)
+    finding = by_id(analyze(path))["mechanism:procedure:path"]
+    assert finding.verdict == "style"
+    assert "0.50 [0.40, 0.60] to 0.50 [0.40, 0.60]" in finding.sentence
+
+
+def test_independent_means_add_in_quadrature():
+    e = mean_of_independent([Estimate(0.1, 0.0, 0.2, 50, ""), Estimate(0.3, 0.2, 0.4, 80, "")])
+    assert (e.value, e.n) == (pytest.approx(0.2), 50)
+    assert e.hi - e.value == pytest.approx(0.1 / np.sqrt(2))
+
+
+def test_run_reads_findings_back_as_written(analysed):
+    path, findings = analysed
+    assert [f["sentence"] for f in Run(path).findings()] == [f.sentence for f in findings]
