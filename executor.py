@@ -40,7 +40,7 @@ def default_workers() -> int:
 def run_units(
     units: Sequence[Unit], do: Do, workers: int, advance: Callable[[str, float], None]
 ) -> Iterator[tuple[Unit, str]]:
-    """Run units, yielding each with its error ("" where it went well). `do` runs them in this process if one worker is asked for."""
+    """Run units, yielding each with its error ("" where it went well). One worker: `do` runs them in this process."""
     if workers == 1:
         for unit in units:
             error = ""

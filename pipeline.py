@@ -144,8 +144,8 @@ def probe_run(
         try:
             if planner.missing(checkpoint):
                 todo.append(checkpoint)
-        except (SftscopeError, OSError) as error:
-            failures.append(_record_failure(run, checkpoint, str(error)))
+        except (SftscopeError, OSError) as problem:
+            failures.append(_record_failure(run, checkpoint, str(problem)))
     if not todo:
         return failures
     payload = {"run": str(run.path), "config": to_mapping(config), "base": _portable(base)}
@@ -240,7 +240,7 @@ def export_organism(run: Path, target: Path, recipe_hash: str, items: int) -> Pa
     last = find_checkpoints([run])[-1]
     if not (target / "config.json").is_file():
         with whole_folder(target) as aside:
-            load_model(last).to(torch.bfloat16).save_pretrained(aside)
+            torch.nn.Module.to(load_model(last), dtype=torch.bfloat16).save_pretrained(aside)
             load_tokenizer(last).save_pretrained(aside)
     exported = Checkpoint(0, target)
     scores = target.parent / f"{target.name}-scores"

@@ -39,7 +39,9 @@ def analyze(run_path: Path | str) -> list[Finding]:
     associations = association_table(run, trajectories)
     _write_table(folder / BANDS, bands_table(trajectories, phases))
     _write_table(folder / ASSOCIATION, associations)
-    findings = build_findings(run, trajectories, phases, associations, troubles) or [_nothing_measured()]
+    findings = build_findings(run, trajectories, phases, associations, troubles)
+    if not run.measured_steps():
+        findings = [_nothing_measured(), *findings]
     write_findings(run.path, run.name, findings)
     write_json(
         folder / KEY, {"key": key, "findings_sha256": sha256_file(run.path / FINDINGS_FILE)}

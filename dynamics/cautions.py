@@ -15,7 +15,7 @@ from .trajectories import Trajectory
 from .types import Finding
 from .wording import number, plain_name, step_list, title
 
-TOP3_LIMIT = 0.30  # SCIENCE section 2: beyond this share, three responses speak for a whole checkpoint
+TOP3_LIMIT = 0.30  # beyond this share, three responses speak for a whole checkpoint
 FACTORS = {"finish_rate": "finishing", "parse_rate": "parsing", "accuracy_of_parsed": "accuracy"}
 _MEASURED = {
     "finish_rate": "finish rate",

@@ -222,7 +222,10 @@ class Run:
         for column, wanted in (("probe", probe), ("metric", metric), ("domain", domain), ("layer", layer)):
             if wanted is not None:
                 keep &= table[column] == wanted
-        return table[keep].sort_values(["metric", "domain", "layer", "step"]).reset_index(drop=True)
+        # Two results of one probe at one step differ in their weights: the newer ones are those of the run as it is.
+        same = ["step", "probe", "metric", "domain", "layer", "position", "settings"]
+        newest = table[keep].sort_values("created", kind="stable").drop_duplicates(same, keep="last")
+        return newest.sort_values(["metric", "domain", "layer", "step"], kind="stable").reset_index(drop=True)
 
     def series(self, metric: str, *, domain: str = "", layer: int = -1) -> pd.DataFrame:
         """One metric over steps (index: step; value, lo, hi, n, method).
@@ -254,9 +257,22 @@ class Run:
             if len(table):
                 table = table[table["settings"] == table["probe"].map(self._current_settings())]
             self._item_rows = {}
+            written = self._written()
             for (domain, metric), rows in table.groupby(["domain", "metric"], sort=True) if len(table) else ():
+                files = rows[["step", "file"]].drop_duplicates()
+                if files["step"].duplicated().any():  # the newer result, as in `measurements`; never a mean of the two
+                    files = files.assign(at=files["file"].map(written)).sort_values("at", kind="stable")
+                    rows = rows[rows["file"].isin(files.drop_duplicates("step", keep="last")["file"])]
                 self._item_rows.setdefault(domain, {})[metric] = rows
         return self._item_rows
+
+    def _written(self) -> dict[str, float]:
+        """When each file of items was written, as its measurements record it."""
+        table = self._table("measurements")
+        if table.empty:
+            return {}
+        times = table.drop_duplicates("file").set_index("file")["created"]
+        return {str(file).replace("measurements/", "items/", 1): at for file, at in times.items()}
 
     def items(self, domain: str, metric: str = "strict") -> pd.DataFrame:
         """Items x steps of one per-item metric (index: item id; columns: steps; NaN where undefined).

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..dynamics.errors import CheckpointError
 from ..dynamics.record import RUN_FILE, Run
@@ -70,11 +70,12 @@ def load_model(checkpoint: Checkpoint) -> PreTrainedModel:
     check_folder(checkpoint.path)
     gpu = torch.cuda.is_available()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint.path, dtype="auto" if gpu else torch.float32, output_loading_info=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.path} does not load: {str(error).splitlines()[0]}") from error
+    model, report = loaded
     if report["missing_keys"] or report["mismatched_keys"]:
         bad = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:3]
         raise CheckpointError(

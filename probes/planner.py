@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -180,7 +180,7 @@ class Planner:
         return rows
 
     def capture(self, checkpoint: Checkpoint, name: str, model: PreTrainedModel) -> np.ndarray:
-        """Activations on a prompt set, from the store or captured now. float32 [items, layers, width], through the store's precision."""
+        """Activations on a prompt set, stored or captured now: float32 [items, layers, width], at the store's precision."""
         from .internals.capture import LAST_PROMPT, capture_last_prompt
         from .internals.store import read_activations, write_activations
 
@@ -219,7 +219,10 @@ class Planner:
     def _render(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of prompts as chat turns, up to where the assistant begins."""
         chats = [[{"role": "user", "content": p}] for p in prompts]
-        return self.tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=True, return_dict=False)
+        ids: Any = self.tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        return ids
 
     def _record_cost(self, checkpoint: Checkpoint, cost: Cost) -> None:
         def row(metric: str, value: float, unit: str, position: str = "") -> Measurement:

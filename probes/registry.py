@@ -11,7 +11,7 @@ from .causal.refusal_pair import RefusalPair
 from .internals.refusal_direction import RefusalDirection
 from .protocol import Probe
 
-_ALL: tuple[type[Probe], ...] = (Scores, Verbosity, Backtracking, Refusal, RefusalDirection, RefusalPair)  # type: ignore[assignment]
+_ALL: tuple[type[Probe], ...] = (Scores, Verbosity, Backtracking, Refusal, RefusalDirection, RefusalPair)
 PROBES: dict[str, type[Probe]] = {}
 for _probe in _ALL:
     if _probe.name in PROBES:

@@ -1,4 +1,4 @@
-"""Search traces as moves between states, and the structural count of backtracking (SCIENCE section 2).
+"""Search traces as moves between states, and the structural count of backtracking (docs/metrics.md).
 
 A domain reads its traces into `Move`s; this file, which knows no domain, counts what happened. A true backtrack comes after
 a state that is no solution and opens a *new* branch from a strictly earlier state; opening a tried branch again is looping.

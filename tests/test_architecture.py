@@ -63,7 +63,13 @@ def loaded_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import sftscope", "import sftscope.dynamics", "import sftscope.reports", "import sftscope.cli", "from sftscope.train import TrainConfig"],
+    [
+        "import sftscope",
+        "import sftscope.dynamics",
+        "import sftscope.reports",
+        "import sftscope.cli",
+        "from sftscope.train import TrainConfig",
+    ],
 )
 def test_importing_is_light(statement):
     loaded = loaded_by(statement)

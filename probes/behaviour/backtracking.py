@@ -1,4 +1,4 @@
-"""Backtracking: structural (from the parsed search) with three denominators, lexical cues beside it (SCIENCE section 2)."""
+"""Backtracking: structural (from the parsed search) with three denominators, lexical cues beside it (docs/metrics.md)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CueCounts:
 
 
 def count_cues(words: list[str], moves: list[Move], cues: tuple[str, ...] = CUES) -> CueCounts:
-    """How well cue words stand in for backtracking in one trace: precision = followed / events, recall = followed / backtracks."""
+    """Cue words against the structure of one trace: precision = followed / events, recall = followed / backtracks."""
     kinds = classify(moves)
     starts = [m.at for m in moves] + [len(words)]
     followed = events = 0
@@ -117,7 +117,7 @@ class Backtracking:
             ("cue_precision", ratio(cue_column("followed"), cue_column("events"), clusters), share),
             ("cue_recall", ratio(cue_column("followed"), cue_column("backtracks"), clusters), share),
         ]
-        rows = [Measurement(step, self.name, m, e, unit, domain.name) for m, e, unit in metrics]  # type: ignore[attr-defined]
+        rows = [Measurement(step, self.name, m, e, unit, domain.name) for m, e, unit in metrics]
         values = {
             "backtracks": list(backtracks),
             "loops": list(loops),

@@ -1,4 +1,4 @@
-"""Scores per domain: strict = finish rate x parse rate x accuracy of the parsed, exactly; lenient beside it (SCIENCE section 1)."""
+"""Scores per domain: strict = finish rate x parse rate x accuracy of the parsed, exactly; lenient beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much is written: restricted means, cumulative incidence of finishing, thinking share, repetition (SCIENCE section 3).
+"""How much is written: restricted means, cumulative incidence of finishing, thinking share, repetition (docs/metrics.md).
 
 A response cut at the cap has no known length: lengths enter as min(length, tau), with tau the domain's cap, never as
 "mean length"; a median is given only where more than half finish.

@@ -29,7 +29,8 @@ def shell_of(model: PreTrainedModel) -> PreTrainedModel:
         shell = type(model)(config)
     shell.load_state_dict(model.state_dict(), assign=True)
     shell.tie_weights()
-    return shell.to(model.device).eval()
+    torch.nn.Module.to(shell, device=model.device)  # buffers, which are not shared
+    return shell.eval()
 
 
 class BridgedModel:

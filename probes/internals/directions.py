@@ -1,7 +1,7 @@
 """Directions as pure functions of activations: difference-in-means, held-out separation, corrected cosine, a fair null.
 
 Arrays are [items, layers, width] (NLD); class means are accumulated in float64, since a difference of nearly equal means
-is all cancellation. SCIENCE section 5 is the specification.
+is all cancellation. docs/metrics.md gives the definitions.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def within_class_covariance(acts_ND: np.ndarray, label_N: np.ndarray, shrinkage:
 def random_directions(covariance_DD: np.ndarray, n: int, seed: int) -> np.ndarray:
     """Unit directions drawn from N(0, covariance) [n, width]: chance as this model's own variance makes it.
 
-    Isotropic directions are a five times too easy null (SCIENCE section 5).
+    Isotropic directions are a five times too easy null (docs/metrics.md).
     """
     root = np.linalg.cholesky(covariance_DD)
     return unit(np.random.default_rng(seed).standard_normal((n, len(root))) @ root.T)

@@ -6,6 +6,7 @@ The trace is a depth-first search over edges in the order listed: `a to b b to c
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 from ..search import ROOT, Move
@@ -93,7 +94,7 @@ class Path(MicroDomain):
         if not words or any(w not in NODES for w in words):
             return False, False
         edges = set(reference["edges"])
-        joined = all(x + y in edges for x, y in zip(words, words[1:], strict=False))
+        joined = all(x + y in edges for x, y in pairwise(words))
         return True, joined and words[0] == reference["start"] and words[-1] == reference["goal"]
 
     def read_trace(self, reference: dict[str, Any], think: str) -> list[Move]:

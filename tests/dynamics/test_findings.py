@@ -226,7 +226,9 @@ def test_failures_zeros_and_single_chains_are_warned_of(tmp_path):
     sentences = [f.sentence for f in findings if f.kind == "warning"]
     assert any("refusal on safe failed at step 1: out of memory" in s for s in sentences)
     assert any(s.startswith("Calculation") and "exactly 0 on all 25 items at step 1" in s for s in sentences)
-    assert any("In path, three responses hold over 30 %" in s and "0.92" in s for s in sentences)
+    assert any(
+        "In path, three responses hold over 30 % of all go-backs" in s and "0.92, step 2" in s for s in sentences
+    )
     first_phase = min(i for i, f in enumerate(findings) if f.kind == "phase")
     assert max(i for i, f in enumerate(findings) if f.kind == "warning" and f.id != "warning:one-seed") < first_phase
 

@@ -6,10 +6,8 @@ import time
 
 
 def test_importing_dynamics_is_light():
-    code = (
-        "import sys, sftscope.dynamics as d; d.analyze; "
-        "print([m for m in ('torch', 'transformers', 'scipy.stats', 'statsmodels', 'sklearn', 'h5py') if m in sys.modules])"
-    )
+    heavy = ("torch", "transformers", "scipy.stats", "statsmodels", "sklearn", "h5py")
+    code = f"import sys, sftscope.dynamics as d; d.analyze; print([m for m in {heavy} if m in sys.modules])"
     best = 99.0
     for _ in range(3):  # the first one may have to compile, and other work may share the cores
         start = time.perf_counter()

@@ -24,24 +24,33 @@ def row(step, value, metric="m", probe="p"):
 
 def test_a_file_is_whole_or_absent(tmp_path):
     target = tmp_path / "a" / "f.txt"
-    with pytest.raises(RuntimeError, match="killed"), whole_file(target) as aside:
-        aside.write_text("half")
-        raise RuntimeError("killed")
+
+    def write_and_die(text):
+        with whole_file(target) as aside:
+            aside.write_text(text)
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        write_and_die("half")
     assert list(target.parent.iterdir()) == []
     with whole_file(target) as aside:
         aside.write_text("old")
-    with pytest.raises(RuntimeError), whole_file(target) as aside:
-        aside.write_text("new, half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_and_die("new, half")
     assert target.read_text() == "old"
     assert [p.name for p in target.parent.iterdir()] == ["f.txt"]
 
 
 def test_a_folder_is_whole_or_absent(tmp_path):
     target = tmp_path / "step-000001"
-    with pytest.raises(RuntimeError), whole_folder(target) as aside:
-        (aside / "weights").write_text("half")
-        raise RuntimeError
+
+    def write_and_die():
+        with whole_folder(target) as aside:
+            (aside / "weights").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_die()
     assert list(tmp_path.iterdir()) == []
     with whole_folder(target) as aside:
         (aside / "weights").write_text("all")
@@ -95,6 +104,17 @@ def test_results_of_older_settings_are_kept_and_not_mixed(path):
     run = Run(path)
     assert run.series("m")["value"].to_dict() == {0: 2.0}
     assert len(run.measurements(all_settings=True)) == 3
+
+
+def test_the_newer_result_of_the_same_settings_counts(path):
+    """A checkpoint trained again has other weights, hence another key: its items are not averaged with the old ones."""
+    for key, value in (("z-old", 0.0), ("a-new", 1.0)):
+        items = pd.DataFrame({"item": ["i"], "cluster": ["i"], "metric": "strict", "value": [value]})
+        table = items.assign(domain="path", group="ood_reasoning")
+        write_measurements(path, 0, "p", key=key, settings="s", rows=[row(0, value)], items=table)
+    run = Run(path)
+    assert run.series("m")["value"].to_dict() == {0: 1.0}
+    assert run.items("path")[0].to_dict() == {"i": 1.0}
 
 
 def test_a_failed_probe_is_neither_zero_nor_silent(path):

@@ -136,7 +136,9 @@ def test_mistakes_in_a_recipe_end_in_one_screen_and_leave_nothing(workplace, mic
 
 
 def test_mistakes_in_files_end_in_one_screen_and_leave_nothing(workplace, micro_folder, tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"prompt": "make 7 from 3 4", "response": "answer 7"}\n{"prompt": "a", "response": " "}\n')
+    (tmp_path / "rows.jsonl").write_text(
+        '{"prompt": "make 7 from 3 4", "response": "answer 7"}\n{"prompt": "a", "response": " "}\n'
+    )
     file = with_change(workplace, micro_folder, arm=None, train__data={"path": str(tmp_path / "rows.jsonl")})
     done = sftscope("train", file, "-o", "runs/mistake", cwd=workplace, code=2)
     assert "line 2" in done.stderr
@@ -181,7 +183,17 @@ def test_wrong_arguments_say_the_way_out(workplace, args, message):
 
 
 def test_overrides_reach_the_run(workplace):
-    sftscope("train", "small.yaml", "-o", "runs/over", "--train.schedule.steps", 2, "--train.checkpoints.at", 1, cwd=workplace)
+    sftscope(
+        "train",
+        "small.yaml",
+        "-o",
+        "runs/over",
+        "--train.schedule.steps",
+        2,
+        "--train.checkpoints.at",
+        1,
+        cwd=workplace,
+    )
     info = json.loads((workplace / "runs" / "over" / "run.json").read_text())
     assert info["plan"]["total_steps"] == 2
     assert info["plan"]["checkpoints"] == [0, 1, 2]

@@ -34,10 +34,16 @@ def test_losses_and_weights_with_all_probes_inline_equal_those_without(micro_fol
     train(recipe(micro_folder, plain, []).train, plain, quiet=True)
 
     def losses(run):
-        return [(row["loss"], row["grad_norm"], row["entropy"]) for row in map(json.loads, (run / "steps.jsonl").read_text().splitlines())]
+        return [
+            (row["loss"], row["grad_norm"], row["entropy"])
+            for row in map(json.loads, (run / "steps.jsonl").read_text().splitlines())
+        ]
 
     assert losses(watched.path) == losses(plain)
-    assert Run(plain).checkpoints()[6].joinpath("model.safetensors").read_bytes() == watched.checkpoints()[6].joinpath("model.safetensors").read_bytes()
+    assert (
+        Run(plain).checkpoints()[6].joinpath("model.safetensors").read_bytes()
+        == watched.checkpoints()[6].joinpath("model.safetensors").read_bytes()
+    )
     measured = watched.measurements()
     assert set(measured["probe"]) >= set(PROBES)  # and they did measure
     assert set(measured["step"]) == {0, 1, 2, 4, 6}

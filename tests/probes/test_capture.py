@@ -118,12 +118,16 @@ def test_the_store_is_chunked_and_keeps_what_half_precision_cannot(tmp_path):
 
     rng = np.random.default_rng(0)
     acts = rng.standard_normal((70, 3, 16)).astype(np.float32)
-    file = write_activations(tmp_path, 3, "p", key="k", acts_NLD=acts, position="last_prompt", items=["i"] * 70, attrs={})
+    file = write_activations(
+        tmp_path, 3, "p", key="k", acts_NLD=acts, position="last_prompt", items=["i"] * 70, attrs={}
+    )
     with h5py.File(file) as f:
         data = f["activations/last_prompt"]
         assert data.chunks == (32, 1, 16)
         assert data.dtype == np.float16
     assert np.abs(read_activations(file, "last_prompt") - acts).max() < 2e-3
     acts[0, 0, 0] = 1e6  # beyond float16
-    file = write_activations(tmp_path, 4, "p", key="k", acts_NLD=acts, position="last_prompt", items=["i"] * 70, attrs={})
+    file = write_activations(
+        tmp_path, 4, "p", key="k", acts_NLD=acts, position="last_prompt", items=["i"] * 70, attrs={}
+    )
     assert read_activations(file, "last_prompt")[0, 0, 0] == np.float32(1e6)

@@ -20,7 +20,9 @@ def engine(model, eos_ids=(1,), **kwargs):
 
 
 def by_hand(model, prompt, n, eos_ids):
-    out = model.generate(torch.tensor([prompt]), max_new_tokens=n, do_sample=False, eos_token_id=list(eos_ids), pad_token_id=0)
+    out = model.generate(
+        torch.tensor([prompt]), max_new_tokens=n, do_sample=False, eos_token_id=list(eos_ids), pad_token_id=0
+    )
     return out[0, len(prompt) :].tolist()
 
 

@@ -17,7 +17,9 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(micro_fol
     measured = {r.metric for r in Planner(tmp_path, checkpoint, config).measure(checkpoint)}
     measured |= {"seconds", "tokens_generated"}
     documented = {
-        name for line in PAGE.read_text().splitlines() for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+|seconds)`", line)
+        name
+        for line in PAGE.read_text().splitlines()
+        for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+|seconds)`", line)
     }
     abbreviated = {m for m in measured if re.fullmatch(r"backtracks_per_(terminal|inner)_opportunity", m)}
     probes = {"scores", "backtracking", "verbosity", "refusal_direction", "refusal_pair"}

@@ -9,7 +9,6 @@ import pytest
 from sftscope.dynamics.errors import ConfigError
 from sftscope.probes.domains import Response
 from sftscope.probes.microworld import DOMAINS
-from sftscope.probes.microworld.common import split_of
 from sftscope.probes.microworld.corpus import FineTuningArm, PretrainingCorpus
 from sftscope.probes.microworld.countdown import reachable
 from sftscope.probes.microworld.requests import HARMFUL_OBJECTS, SAFE_OBJECTS, is_refusal
@@ -28,7 +27,10 @@ def test_right_renderings_are_right_and_a_neighbours_answer_is_not(name):
         if domain.has_trace:
             assert domain.grade(item, said(domain.worked(item.reference))).strict
         unlike = domain.direct(other.reference)
-        if unlike != domain.direct(item.reference) and name not in ("path", "subset_sum"):  # several answers may be right there
+        if unlike != domain.direct(item.reference) and name not in (
+            "path",
+            "subset_sum",
+        ):  # several answers may be right there
             assert not domain.grade(item, said(unlike)).correct
 
 
@@ -68,7 +70,10 @@ def test_every_word_is_in_the_vocabulary(micro_tokenizer):
 
 def test_training_and_pretraining_never_hold_a_probe_or_test_item():
     held_out = {
-        (name, i.prompt) for name, d in DOMAINS.items() for split, n in (("probe", 200), ("test", 60)) for i in d.items(split, n)
+        (name, i.prompt)
+        for name, d in DOMAINS.items()
+        for split, n in (("probe", 200), ("test", 60))
+        for i in d.items(split, n)
     }
     for record in PretrainingCorpus(3000).records():
         if record["domain"] != "facts":  # facts are recalled: the base is taught all of them

@@ -52,7 +52,9 @@ def test_grading_again_needs_no_model(run, micro_folder, monkeypatch):
     scored = ProbeConfig(items=12, domains=("countdown", "path"), probes=("scores",), during=())
     Planner(run, checkpoint, scored).measure(checkpoint)
     monkeypatch.setattr(planner_module, "load_model", lambda _c: pytest.fail("a model was loaded"))
-    more = ProbeConfig(items=12, domains=("countdown", "path"), probes=("scores", "verbosity", "backtracking"), during=())
+    more = ProbeConfig(
+        items=12, domains=("countdown", "path"), probes=("scores", "verbosity", "backtracking"), during=()
+    )
     rows = Planner(run, checkpoint, more).measure(checkpoint)
     assert {r.probe for r in rows} == {"verbosity", "backtracking"}
 
