@@ -183,7 +183,7 @@ def _interrupted(out: Path) -> bool:
 
 
 def _analyze(run: Path) -> list:
-    from .dynamics.analyze import analyze as analyze_run
+    from .dynamics.analysis import analyze as analyze_run
 
     return analyze_run(run)
 

@@ -109,7 +109,8 @@ def start_worker() -> subprocess.Popen[str]:
 
 def worker_main() -> None:
     """Units as JSON lines in, events as JSON lines out; whatever else prints goes to standard error."""
-    out, sys.stdout = sys.stdout, sys.stderr
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries that print, from C too, must not break the protocol
 
     def send(event: Event) -> None:
         out.write(json.dumps(event) + "\n")

@@ -129,8 +129,7 @@ def _bootstrap_maxima(
     resamples: int,
     rng: np.random.Generator,
 ) -> NDArray:
-    """max_t |D*_t - D_t| / se*_t per resample [B]; the standard error is taken anew in each, which corrects for
-    skew."""
+    """max_t |D*_t - D_t| / se*_t per resample [B]; taking the standard error anew in each corrects for skew."""
     n = len(sizes)
     d = np.delete(diffs_CT / pseudo, reference, axis=1).astype(
         np.float32

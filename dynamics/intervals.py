@@ -45,7 +45,7 @@ def mean(values: ArrayLike, clusters: Sequence[object] | NDArray | None = None) 
     NaN values are left out. Shares without any spread (all right, all wrong) fall back to Wilson on the number of
     clusters.
     """
-    x, ids = _finite(values, clusters=clusters)
+    x, ids = _known(values, clusters=clusters)
     n = _count(ids, len(x))
     if len(x) == 0:
         return Estimate.undefined(0, "t")
@@ -54,10 +54,12 @@ def mean(values: ArrayLike, clusters: Sequence[object] | NDArray | None = None) 
     totals, sizes = cluster_totals(x[:, None], ids)
     value = float(x.mean())
     variance = _linearised_variance(totals[:, 0] - value * sizes, sizes.sum())
-    method = "t" if n == len(x) else "cluster-t"
     if variance == 0 and n >= 2 and value in (0.0, 1.0):
         return Estimate(value, *wilson_bounds(value, n), n, "wilson over clusters")
-    return _t_estimate(value, variance, n, method)
+    e = _t_estimate(value, variance, n, "t" if n == len(x) else "cluster-t")
+    if _binary(x) and not math.isnan(e.lo):  # a share lies between 0 and 1, and so do its bounds
+        return Estimate(value, max(0.0, e.lo), min(1.0, e.hi), n, e.method)
+    return e
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[object] | NDArray | None = None) -> Estimate:
@@ -66,7 +68,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[object] | N
     The variance counts one pseudo-discordant unit more than was seen (see `pseudo_unit`), so that answers which never
     changed do not yield an interval of width 0.
     """
-    d, ids = _finite(np.asarray(a, float) - np.asarray(b, float), clusters=clusters)
+    d, ids = _known(np.asarray(a, float) - np.asarray(b, float), clusters=clusters)
     n = _count(ids, len(d))
     if len(d) == 0:
         return Estimate.undefined(0, "paired-t")
@@ -85,7 +87,7 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[objec
     Source: Shao & Tu (1995), section 2; the jackknife rather than linearisation because a single long response can
     carry a sum.
     """
-    num, den, ids = _finite(numerator, denominator, clusters=clusters)
+    num, den, ids = _known(numerator, denominator, clusters=clusters)
     totals, _ = cluster_totals(np.stack([num, den], axis=1), ids)
     totals = totals[np.any(totals != 0, axis=1)]
     n = len(totals)
@@ -102,13 +104,19 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[objec
         variance = 0.0
         if value in (0.0, 1.0) and np.all(totals >= 0) and np.all(totals[:, 0] <= totals[:, 1]):  # a share
             return Estimate(value, *wilson_bounds(value, n), n, "wilson over clusters")
-    return _t_estimate(value, variance, n, "jackknife-t")
+    e = _t_estimate(value, variance, n, "jackknife-t")
+    if math.isnan(e.lo) or np.any(totals < 0):
+        return e
+    most = 1.0 if np.all(totals[:, 0] <= totals[:, 1]) else math.inf  # a rate is not negative, a share not above 1
+    return Estimate(value, max(0.0, e.lo), min(most, e.hi), n, e.method)
 
 
 def median(values: ArrayLike) -> Estimate:
-    """Median of independent values [N] with the order-statistic interval (at least 95 % for any distribution; N >=
-    6)."""
-    (x,) = _finite(values)
+    """Median of independent values [N] with the order-statistic interval: at least 95 % for any distribution, N >= 6.
+
+    Infinite values are in order: a response cut off at the cap is longer than any that ended.
+    """
+    x, _ = _known(values, clusters=None)
     n = len(x)
     if n == 0:
         return Estimate.undefined(0, "order-statistic")
@@ -168,17 +176,16 @@ def _count(ids: NDArray | None, n: int) -> int:
     return n if ids is None else len(np.unique(ids))
 
 
-def _finite(*arrays: ArrayLike, clusters: Sequence[object] | NDArray | type | None = list) -> tuple:
-    """The arrays as float64 without the rows in which any is NaN, and the clusters of those rows where they were asked
-    for."""
+def _known(*arrays: ArrayLike, clusters: Sequence[object] | NDArray | None) -> tuple:
+    """The arrays as float64 [N] without the rows in which any is NaN, and the clusters of those rows (or None)."""
     columns = [np.asarray(a, float).ravel() for a in arrays]
-    keep = np.all([np.isfinite(c) for c in columns], axis=0)
+    ids = None if clusters is None else np.asarray(clusters)
     lengths = {len(c) for c in columns}
-    if clusters is list:
-        return tuple(c[keep] for c in columns)
-    if clusters is None:
-        return *(c[keep] for c in columns), None
-    ids = np.asarray(clusters)
-    if {len(ids)} != lengths:
-        raise DataError(f"{len(ids)} cluster ids for {sorted(lengths)} values: each value needs one")
-    return *(c[keep] for c in columns), ids[keep]
+    if len(lengths) > 1:
+        raise DataError(
+            f"numerators and denominators of different lengths {sorted(lengths)}: each pair is one response"
+        )
+    if ids is not None and {len(ids)} != lengths:
+        raise DataError(f"{len(ids)} cluster ids for {lengths.pop()} values: each value needs one")
+    keep = ~np.any([np.isnan(c) for c in columns], axis=0)
+    return *(c[keep] for c in columns), None if ids is None else ids[keep]

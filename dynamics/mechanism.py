@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+
+import pandas as pd
 
 from .association import middle
 from .evidence import estimate_at, files_of, row_estimate
@@ -11,73 +14,89 @@ from .trajectories import Trajectory
 from .types import Estimate, Finding
 from .wording import listing, plain_name, step_list, with_interval
 
-CAUSAL = (
-    "refusal_rate_base",
-    "refusal_rate_ablated",
-    "refusal_rate_ablated_random",
-    "refusal_rate_added",
-    "refusal_rate_added_random",
-)
+PAIR = ("refusal_rate_ablated", "refusal_rate_ablated_random", "refusal_rate_added", "refusal_rate_added_random")
+UNTOUCHED = "refusal_rate_base"
+HELPFUL = ("helpful_rate_base", "helpful_rate_ablated")  # a model that ablation merely breaks refuses nothing either
 
 
 def mechanism_findings(run: Run) -> list[Finding]:
-    """Is the direction one of refusal? Only if, at step 0, ablating it removes refusals and adding it causes them,
-    each beyond an equal-norm random direction (intervals apart); otherwise it recognises harm and is called so."""
-    tables = {metric: run.measurements(metric=metric) for metric in CAUSAL}
-    tables = {metric: t[t["step"] == 0] if len(t) else t for metric, t in tables.items()}
-    if any(t.empty for metric, t in tables.items() if metric != "refusal_rate_base"):
-        return []
-    layers = set.intersection(*(set(t["layer"]) for m, t in tables.items() if m != "refusal_rate_base"))
+    """Is the direction one of refusal? None where the causal pair was not measured at step 0.
+
+    It earns the name only if ablating it removes refusals and adding it causes them, each beyond an equal-norm random
+    direction (intervals apart), and ablation leaves the model helpful where that was measured. Otherwise it recognises
+    harm and is called so.
+    """
+    tables = {metric: _at_base(run, metric) for metric in PAIR}
+    layers = set.intersection(*(set(t["layer"]) if len(t) else set() for t in tables.values()))
     if not layers:
         return []
     layer = middle(sorted(layers))  # fixed, not the best one
-    e = {m: row_estimate(t[t["layer"] == layer].iloc[-1]) for m, t in tables.items() if m != "refusal_rate_base"}
-    base_rows = tables["refusal_rate_base"]
-    base = row_estimate(base_rows.iloc[-1]) if len(base_rows) else None
-    removes = e["refusal_rate_ablated"].hi < e["refusal_rate_ablated_random"].lo
-    causes = e["refusal_rate_added"].lo > e["refusal_rate_added_random"].hi
-    passes = removes and causes
-    untouched = f" ({with_interval(base)} untouched)" if base is not None and base.defined else ""
-    numbers = (
+    e = {metric: row_estimate(t[t["layer"] == layer].iloc[-1]) for metric, t in tables.items()}
+    rest = {metric: row_estimate(t.iloc[-1]) for metric in (UNTOUCHED, *HELPFUL) if len(t := _at_base(run, metric))}
+    failures = _failures(e, rest)
+    files = tuple(dict.fromkeys(str(f) for t in tables.values() for f in t["file"]))
+    return [
+        Finding(
+            id="mechanism:refusal-direction",
+            kind="mechanism",
+            sentence=f"The base's harmful-minus-harmless direction at layer {layer}: {_pair_numbers(e, rest)}. "
+            + _pair_reading(failures),
+            metric="refusal_rate_ablated",
+            verdict="harm recognition" if failures else "refusal direction",
+            estimate=e["refusal_rate_ablated"],
+            step=0,
+            method="ablation and addition against an equal-norm random direction, intervals apart",
+            evidence=files,
+            would_overturn="more prompts, or another layer fixed in advance, at which both intervals come apart"
+            if failures
+            else "other prompts or random directions under which the intervals overlap",
+            exploratory=True,
+            details={"layer": layer, "failures": failures}
+            | {m: {"value": v.value, "lo": v.lo, "hi": v.hi} for m, v in (e | rest).items()},
+        )
+    ]
+
+
+def _at_base(run: Run, metric: str) -> pd.DataFrame:
+    table = run.measurements(metric=metric)
+    return table[table["step"] == 0] if len(table) else table
+
+
+def _failures(e: Mapping[str, Estimate], rest: Mapping[str, Estimate]) -> list[str]:
+    """What keeps the direction from its name; comparisons with undefined bounds fail."""
+    found = []
+    if not e["refusal_rate_ablated"].hi < e["refusal_rate_ablated_random"].lo:
+        found.append("ablating it does not remove refusals beyond a random direction")
+    if not e["refusal_rate_added"].lo > e["refusal_rate_added_random"].hi:
+        found.append("adding it does not cause them beyond a random direction")
+    if all(m in rest for m in HELPFUL) and rest["helpful_rate_ablated"].hi < rest["helpful_rate_base"].lo:
+        before, after = (with_interval(rest[m]) for m in HELPFUL)
+        found.append(f"ablating it breaks harmless compliance too ({before} to {after})")
+    return found
+
+
+def _pair_numbers(e: Mapping[str, Estimate], rest: Mapping[str, Estimate]) -> str:
+    untouched = f" ({with_interval(rest[UNTOUCHED])} untouched)" if UNTOUCHED in rest else ""
+    return (
         f"refusals with it ablated {with_interval(e['refusal_rate_ablated'])}, with a random direction ablated "
         f"{with_interval(e['refusal_rate_ablated_random'])}{untouched}; refusals of harmless requests with it added "
         f"{with_interval(e['refusal_rate_added'])}, with a random one of equal norm "
         f"{with_interval(e['refusal_rate_added_random'])}"
     )
-    fails = ["remove refusals"] * (not removes) + ["cause them"] * (not causes)
-    reading = (
-        "It passes both at step 0 and is called the refusal direction."
-        if passes
-        else f"It does not {' or '.join(fails)} beyond a random direction: it is called harm recognition here, and no "
-        "diagnosis of refusal is read from it."
+
+
+def _pair_reading(failures: list[str]) -> str:
+    if not failures:
+        return "It passes both tests at step 0 and is called the refusal direction."
+    why = listing(failures)
+    return (
+        f"{why[0].upper()}{why[1:]}: it is called harm recognition here, and no diagnosis of refusal is read from it."
     )
-    overturn = (
-        "other prompts or random directions under which the intervals overlap"
-        if passes
-        else "more prompts, or another layer fixed in advance, at which both intervals come apart"
-    )
-    files = tuple(dict.fromkeys(f for t in tables.values() if len(t) for f in t["file"]))
-    return [
-        Finding(
-            id="mechanism:refusal-direction",
-            kind="mechanism",
-            sentence=f"The base's harmful-minus-harmless direction at layer {layer}: {numbers}. {reading}",
-            metric="refusal_rate_ablated",
-            verdict="refusal direction" if passes else "harm recognition",
-            estimate=e["refusal_rate_ablated"],
-            step=0,
-            method="ablation and addition against an equal-norm random direction, intervals apart",
-            evidence=files,
-            would_overturn=overturn,
-            exploratory=True,
-            details={"layer": layer, "removes": removes, "causes": causes}
-            | {m: {"value": v.value, "lo": v.lo, "hi": v.hi} for m, v in e.items()},
-        )
-    ]
 
 
 # ---------------------------------------------------------------- procedure or style
 
+SMALL_RISE = 0.10  # per opportunity: a smaller rise does not count as learning to go back
 _PROCEDURE = {
     "backtracks_per_opportunity": "go-backs per opportunity",
     "backtracks_per_1k_tokens": "go-backs per 1k tokens",
@@ -137,5 +156,8 @@ def _procedure_reading(known: Mapping[str, tuple[Estimate, Estimate]]) -> tuple[
         return "less-procedure", "The model goes back less often where it has to."
     if words:
         more = listing(grown[m] for m in words)
-        return "style", f"More {more} without more going back where it has to: style, as far as this shows."
+        half = math.hypot(after.hi - after.lo, before.hi - before.lo) / 2
+        if after.value - before.value + half < SMALL_RISE:  # not seeing a rise is no proof that there was none
+            return "style", f"More {more} without more going back where it has to: style, as far as this shows."
+        return "undecidable", f"More {more}; whether it also goes back more where it has to cannot be told."
     return "undecidable", "Neither going back where it has to nor its words or length changed beyond the intervals."

@@ -134,6 +134,7 @@ class Run:
         if self.info.get("schema") != SCHEMA:
             raise RecordError(f"{file} has schema {self.info.get('schema')!r}, this version reads {SCHEMA}")
         self._tables: dict[str, pd.DataFrame] = {}
+        self._by_metric: dict[str | None, pd.DataFrame] | None = None
         self._item_rows: dict[str, dict[str, pd.DataFrame]] | None = None
 
     @property
@@ -211,21 +212,31 @@ class Run:
 
         Rows of the newest settings of each probe, unless `all_settings`; failed rows only with `failed`.
         """
-        table = self._table("measurements")
+        table = self._table("measurements") if all_settings else self._current(metric)
         if table.empty:
             return table
         keep = pd.Series(True, index=table.index)
-        if not all_settings:
-            keep &= table["settings"] == table["probe"].map(self._current_settings())
         if not failed:
             keep &= table["status"] == "ok"
         for column, wanted in (("probe", probe), ("metric", metric), ("domain", domain), ("layer", layer)):
             if wanted is not None:
                 keep &= table[column] == wanted
-        # Two results of one probe at one step differ in their weights: the newer ones are those of the run as it is.
-        same = ["step", "probe", "metric", "domain", "layer", "position", "settings"]
-        newest = table[keep].sort_values("created", kind="stable").drop_duplicates(same, keep="last")
-        return newest.sort_values(["metric", "domain", "layer", "step"], kind="stable").reset_index(drop=True)
+        return table[keep].sort_values(["metric", "domain", "layer", "step"], kind="stable").reset_index(drop=True)
+
+    def _current(self, metric: str | None) -> pd.DataFrame:
+        """The rows of each probe's newest settings, of one metric or of all. Selected and split once: analysis asks often."""
+        if self._by_metric is None:
+            table = self._table("measurements")
+            if len(table):
+                table = table[table["settings"] == table["probe"].map(self._current_settings())]
+                # Two results of one probe at one step differ in their weights: the newer ones are those of the run as it is.
+                same = ["step", "probe", "metric", "domain", "layer", "position"]
+                table = table.sort_values("created", kind="stable").drop_duplicates(same, keep="last")
+            self._by_metric = {None: table}
+            if len(table):
+                self._by_metric |= {str(name): rows for name, rows in table.groupby("metric")}
+        everything = self._by_metric[None]
+        return everything if metric is None else self._by_metric.get(metric, everything.iloc[:0])
 
     def series(self, metric: str, *, domain: str = "", layer: int = -1) -> pd.DataFrame:
         """One metric over steps (index: step; value, lo, hi, n, method).

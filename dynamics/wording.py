@@ -54,8 +54,7 @@ def signed(e: Estimate, digits: int = 2) -> str:
 
 
 def against_base(e: Estimate) -> str:
-    """`0.04 above base [-0.02, 0.10]`, `0.10 below base [0.04, 0.16]`: the interval reads in the direction of the
-    words."""
+    """`0.04 above base [-0.02, 0.10]`, `0.10 below base [0.04, 0.16]`: the interval reads as the words do."""
     if number(e.value) == "0.00":
         return f"level with base {bounds(e.lo, e.hi)}"
     if e.value > 0:

@@ -24,13 +24,13 @@ from .domains import Domain, Item, Response, Split
 from .engines import Sampling
 from .microworld import DOMAINS
 from .prompt_sets import PROMPT_SETS
-from .protocol import Answered, Captured, Given, Needs, Probe, PromptSet
+from .protocol import LAST_PROMPT, Answered, Captured, Edits, Given, Needs, Probe, PromptSet
 from .registry import PROBES, make_probe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from .internals.bridge import BridgedModel, Edit
+    from .internals.bridge import BridgedModel
 
 Say = Callable[[str], None]
 
@@ -181,7 +181,7 @@ class Planner:
 
     def capture(self, checkpoint: Checkpoint, name: str, model: PreTrainedModel) -> np.ndarray:
         """Activations on a prompt set, stored or captured now: float32 [items, layers, width], at the store's precision."""
-        from .internals.capture import LAST_PROMPT, capture_last_prompt
+        from .internals.capture import capture_last_prompt
         from .internals.store import read_activations, write_activations
 
         file = self._activation_file(checkpoint, name)
@@ -312,7 +312,7 @@ class _Work:
             for i, c, t in zip(items, done, texts, strict=True)
         ]
 
-    def _intervene(self, domain: str, items: list[Item], edits: dict[int, Edit]) -> list[Response]:
+    def _intervene(self, domain: str, items: list[Item], edits: Edits) -> list[Response]:
         from .internals.bridge import BridgedModel
 
         if self._bridged is None:

@@ -13,9 +13,11 @@ from .domains import Domain, Item, Response
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
-    from .internals.bridge import Edit
-
+Edit = Callable[["torch.Tensor"], "torch.Tensor"]  # of the residual stream [batch, position, width] after a block
+Edits = dict[int, Edit]  # by layer
+LAST_PROMPT = "last_prompt"  # the position of the last token before the assistant's turn
 
 @dataclass(frozen=True)
 class PromptSet:
@@ -55,8 +57,8 @@ class Captured:
     acts_NLD: np.ndarray  # float32
 
 
-# generate(domain, items, edits by layer) -> responses
-Intervene = Callable[[str, list[Item], "dict[int, Edit]"], list[Response]]
+# (domain, items, edits) -> responses under these edits
+Intervene = Callable[[str, list[Item], Edits], list[Response]]
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,24 @@ several lines. `usermeta` tells a page how to lay the panels out: how many there
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import altair as alt
 import pandas as pd
+
+from .tables import interval
 
 # Okabe & Ito (2008): told apart with any kind of colour vision; without the yellow and black, which vanish on a background.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 GROUP_COLOURS = {"id_reasoning": BLUE, "ood_reasoning": VERMILLION, "general": GREEN, "safety": PURPLE}
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-DASHES: tuple[tuple[int, int], ...] = ((1, 0), (6, 3), (2, 2), (8, 2), (4, 4), (1, 3))
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 2], [4, 4], [1, 3])
 INK = "currentColor"  # the page's own text colour: right on white, on black and on paper
 PANEL_HEIGHT = 130
+CROWDED = 24  # with more checkpoints than this, points are small and have no bars of their own
 
 Bounds = tuple[float, float]
 
@@ -28,29 +32,43 @@ Bounds = tuple[float, float]
 # ---------------------------------------------------------------- the x-axis
 
 
+def step_scale(steps: Sequence[int]) -> tuple[alt.Scale, Callable[[float], float]]:
+    """A scale with step 0 on it and room for early steps, and where it puts a step.
+
+    Symmetric log or square root, whichever keeps the closest two checkpoints further apart: the first suits checkpoints at
+    powers of two, the second those at even distances.
+    """
+    unit = min((s for s in steps if s > 0), default=1)
+    roads = [
+        (alt.Scale(type="symlog", constant=unit, nice=False), lambda s: math.log1p(s / unit)),
+        (alt.Scale(type="sqrt", nice=False), math.sqrt),
+    ]
+
+    def closest(place: Callable[[float], float]) -> float:
+        at = [place(s) for s in sorted(set(steps))]
+        return min((b - a for a, b in pairwise(at)), default=1.0) / max(at[-1] - at[0], 1e-9) if at else 0.0
+
+    return max(roads, key=lambda road: closest(road[1]))
+
+
 def ticks(steps: Sequence[int], most: int = 6) -> list[int]:
-    """Some of the steps, with the first and the last, evenly apart on the axis that `step_axis` draws."""
+    """Some of the steps, with the first and the last, about evenly apart on the axis that `step_axis` draws."""
     steps = sorted(set(steps))
     if len(steps) <= 2:
         return steps
-    unit = first_positive(steps)
-    place = {s: math.log1p(max(s, 0) / unit) for s in steps}
-    apart = (place[steps[-1]] - place[steps[0]]) / most
+    place = step_scale(steps)[1]
+    first, last = place(steps[0]), place(steps[-1])
+    apart = (last - first) / most
     chosen = [steps[0]]
     for step in steps[1:-1]:
-        if place[step] - place[chosen[-1]] >= apart and place[steps[-1]] - place[step] >= apart:
+        if place(step) - place(chosen[-1]) >= apart and last - place(step) >= apart:
             chosen.append(step)
     return [*chosen, steps[-1]]
 
 
-def first_positive(steps: Sequence[int]) -> int:
-    return min((s for s in steps if s > 0), default=1)
-
-
 def step_axis(steps: Sequence[int]) -> alt.X:
-    """Symmetric log: the early steps, in which most happens, have room, and step 0 is on it."""
-    scale = alt.Scale(type="symlog", constant=first_positive(steps), nice=False)
-    return alt.X("step:Q", title="optimiser step", scale=scale, axis=alt.Axis(values=ticks(steps), format="d", labelFlush=False))
+    axis = alt.Axis(values=ticks(steps), format="d", labelFlush=False)
+    return alt.X("step:Q", title="optimiser step", scale=step_scale(steps)[0], axis=axis)
 
 
 # ---------------------------------------------------------------- small multiples
@@ -70,43 +88,49 @@ def multiples(
 ) -> alt.FacetChart:
     """A panel for each `panel`, in the order of their first rows: lines with interval bands over steps.
 
-    `y` is the axis title with its unit; without `domain` every panel has its own scale. `colour` in the table colours
-    whole panels; `series` draws several lines, told apart by colour, shape and dash. `base` rules in the first value,
-    `rules` (columns at, what) draws vertical lines.
+    `y` is the axis title with its unit; without `domain` every panel has its own scale. `colour` in the table colours whole
+    panels; `series` draws several lines, told apart by colour, shape and dash. `base` rules in the value at step 0, `rules`
+    (columns at, what) draws vertical lines. Without `points` there are lines alone, of many steps and without intervals.
     """
-    several = "series" in table
     x = step_axis(steps)
     scale = alt.Scale(domain=list(domain), nice=False) if domain else alt.Scale(zero=False)
-    y_axis = alt.Y("value:Q", title=y, scale=scale)
-    paint: dict[str, Any] = _series_encodings(list(dict.fromkeys(table["series"]))) if several else {}
+    value, low = (alt.Y(f"{column}:Q", title=y, scale=scale) for column in ("value", "lo"))
+    paint = _series_encodings(list(dict.fromkeys(table["series"]))) if "series" in table else {}
     colour = paint.get("color") or alt.Color("colour:N", scale=None)
-    tips = [alt.Tooltip(f"{c}:{t}", format=f) for c, t, f in _TIPS if c in table]
-    layers: list[Any] = []
-    if rules is not None:
-        layers += _vertical(rules, x)
+    layers: list[Any] = [] if rules is None else _vertical(rules, x)
     if base:
-        first = alt.Chart().transform_filter("datum.base == datum.base")
-        layers.append(first.mark_rule(strokeDash=[3, 3], color=INK, opacity=0.65).encode(y="mean(base):Q"))
-    band = alt.Chart().mark_area(opacity=0.2, clip=True)
-    layers.append(band.encode(x=x, y=alt.Y("lo:Q", title=y, scale=scale), y2="hi:Q", color=colour))
+        at_base = alt.Chart().transform_filter("datum.step == 0")
+        layers.append(at_base.mark_rule(strokeDash=[3, 3], color=INK, opacity=0.65).encode(y="mean(value):Q"))
     line = alt.Chart().mark_line(strokeWidth=1.8, clip=True)
-    layers.append(line.encode(x=x, y=y_axis, color=colour, **_only(paint, "strokeDash")))
+    layers.append(line.encode(x=x, y=value, color=colour, **_only(paint, "strokeDash")))
     if points:
-        bar = alt.Chart().mark_rule(opacity=0.5, clip=True)
-        layers.append(bar.encode(x=x, y=alt.Y("lo:Q", title=y, scale=scale), y2="hi:Q", color=colour))
-        dot = alt.Chart().mark_point(filled=True, size=24, opacity=1)
-        layers.append(dot.encode(x=x, y=y_axis, color=colour, tooltip=tips, **_only(paint, "shape")))
+        interval_encoding = {"x": x, "y": low, "y2": "hi:Q", "color": colour}
+        layers.insert(-1, alt.Chart().mark_area(opacity=0.2, clip=True).encode(**interval_encoding))
+        crowded = len(set(table["step"])) > CROWDED
+        if not crowded:
+            layers.append(alt.Chart().mark_rule(opacity=0.5, clip=True).encode(**interval_encoding))
+        dot = alt.Chart().mark_point(filled=True, size=10 if crowded else 24, opacity=1)
+        tips = [
+            f"{name}:N" for name in ("panel", "series", "step", "estimate", "n") if name in table or name == "estimate"
+        ]
+        layers.append(dot.encode(x=x, y=value, color=colour, tooltip=tips, **_only(paint, "shape")))
     panels = list(dict.fromkeys(table["panel"]))
-    if base:
-        table = table.assign(base=_first_values(table))
     facet = alt.Facet("panel:N", sort=panels, title=None, header=_HEADER)
-    chart = alt.layer(*layers).properties(height=PANEL_HEIGHT).facet(data=_rounded(table), facet=facet, columns=4)
+    data = _with_intervals(table) if points else _rounded(table.drop(columns=["lo", "hi"]))
+    chart = alt.layer(*layers).properties(height=PANEL_HEIGHT).facet(data=data, facet=facet, columns=4)
     if domain is None:
         chart = chart.resolve_scale(y="independent")
     return _finish(chart, title, description, panels=len(panels), own_y=domain is None)
 
 
-_TIPS = (("panel", "N", ""), ("series", "N", ""), ("step", "Q", "d"), ("value", "Q", ".3~g"), ("lo", "Q", ".3~g"), ("hi", "Q", ".3~g"), ("n", "Q", "d"))  # fmt: skip
+def _with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """The frame with `estimate` as text for the tooltip; a point without an interval is drawn with one of no length."""
+    numbers = table[["value", "lo", "hi"]].astype(float).to_numpy()
+    text = [interval(value, lo, hi, 3) for value, lo, hi in numbers]
+    lo, hi = (table[bound].fillna(table["value"]) for bound in ("lo", "hi"))
+    return _rounded(table.assign(estimate=text, lo=lo, hi=hi))
+
+
 _HEADER = alt.Header(
     labelExpr="split(datum.label, '|')", labelFontSize=12, labelFontWeight="bold", labelLimit=230, labelPadding=4,
     labelAnchor="start", labelLineHeight=14,
@@ -120,23 +144,18 @@ def _series_encodings(names: Sequence[str]) -> dict[str, Any]:
     def pick(values: Sequence[Any]) -> list[Any]:
         return [values[i % len(values)] for i in range(size)]
 
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1)
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1, symbolStrokeWidth=0)  # a dashed outline is no help
     return {
         "color": alt.Color("series:N", sort=list(names), scale=alt.Scale(domain=list(names), range=pick(PALETTE)), legend=legend),
         "shape": alt.Shape("series:N", sort=list(names), scale=alt.Scale(domain=list(names), range=pick(SHAPES)), legend=legend),
         "strokeDash": alt.StrokeDash(
-            "series:N", sort=list(names), scale=alt.Scale(domain=list(names), range=[list(d) for d in pick(DASHES)]), legend=legend
+            "series:N", sort=list(names), scale=alt.Scale(domain=list(names), range=pick(DASHES)), legend=legend
         ),
     }  # fmt: skip
 
 
 def _only(paint: dict[str, Any], name: str) -> dict[str, Any]:
     return {name: paint[name]} if name in paint else {}
-
-
-def _first_values(table: pd.DataFrame) -> pd.Series:
-    """Each panel's (and series') value at step 0, on that row alone; NaN elsewhere, and where step 0 was not measured."""
-    return table["value"].where(table["step"] == 0)
 
 
 def _vertical(rules: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
@@ -159,35 +178,52 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
 
 def _finish(chart: Any, title: str, description: str, **layout: Any) -> Any:
     """Title, description, and a look that takes its ink from the page."""
-    ink = {"labelColor": INK, "titleColor": INK}
-    chart = chart.properties(title=title, description=description, usermeta=layout)
-    return (
-        chart.configure(background="transparent", font="system-ui, sans-serif", aria=False)
-        .configure_axis(
-            **ink, domainColor=INK, tickColor=INK, gridColor=INK, gridOpacity=0.13, domainOpacity=0.4, tickOpacity=0.4,
-            labelFontSize=11, titleFontSize=11, titleFontWeight="normal", labelOverlap="greedy", labelSeparation=3,
-        )
-        .configure_axisY(tickCount=4)
-        .configure_legend(**ink, labelFontSize=12, labelLimit=220)
-        .configure_header(labelColor=INK)
-        .configure_title(color=INK, anchor="start")
-        .configure_view(stroke=None)
-        .configure_facet(spacing=16)
-    )  # fmt: skip
+    ink: dict[str, Any] = {"labelColor": INK, "titleColor": INK}
+    lines: dict[str, Any] = {
+        "domainColor": INK,
+        "domainOpacity": 0.4,
+        "tickColor": INK,
+        "tickOpacity": 0.4,
+        "gridColor": INK,
+        "gridOpacity": 0.13,
+    }
+    size: dict[str, Any] = {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"}
+    return chart.properties(title=title, description=description, usermeta=layout).configure(
+        aria=False,  # the page describes a figure as a whole
+        background="transparent",
+        font="system-ui, sans-serif",
+        axis=alt.AxisConfig(**ink, **lines, **size, labelOverlap="greedy", labelSeparation=3),
+        axisY=alt.AxisConfig(tickCount=4),
+        legend=alt.LegendConfig(**ink, labelFontSize=12, labelLimit=220),
+        header=alt.HeaderConfig(labelColor=INK),
+        title=alt.TitleConfig(color=INK, anchor="start"),
+        view=alt.ViewConfig(stroke=None),
+        facet=alt.CompositionConfig(spacing=22),
+    )
 
 
 def incidence(table: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
     """Panels of the share finished (value, lo, hi) within `tokens` tokens, a line for each `series`."""
     paint = _series_encodings(list(dict.fromkeys(table["series"])))
     limits = sorted(set(table["tokens"]))
-    x = alt.X("tokens:Q", title="tokens", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=limits, format="d"))
+    x = alt.X(
+        "tokens:Q", title="tokens", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=limits, format="d")
+    )
     scale = alt.Scale(domain=[0, 1], nice=False)
     y, color = alt.Y("value:Q", title="share finished", scale=scale), paint["color"]
-    tips = [alt.Tooltip("series:N"), alt.Tooltip("tokens:Q"), *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("value", "lo", "hi"))]
+    tips = [
+        alt.Tooltip("series:N"),
+        alt.Tooltip("tokens:Q"),
+        *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("value", "lo", "hi")),
+    ]
     layers = (
-        alt.Chart().mark_area(opacity=0.18).encode(x=x, y=alt.Y("lo:Q", title="share finished", scale=scale), y2="hi:Q", color=color),
+        alt.Chart()
+        .mark_area(opacity=0.18)
+        .encode(x=x, y=alt.Y("lo:Q", title="share finished", scale=scale), y2="hi:Q", color=color),
         alt.Chart().mark_line(strokeWidth=1.8).encode(x=x, y=y, color=color, strokeDash=paint["strokeDash"]),
-        alt.Chart().mark_point(filled=True, size=24, opacity=1).encode(x=x, y=y, color=color, shape=paint["shape"], tooltip=tips),
+        alt.Chart()
+        .mark_point(filled=True, size=24, opacity=1)
+        .encode(x=x, y=y, color=color, shape=paint["shape"], tooltip=tips),
     )
     panels = list(dict.fromkeys(table["panel"]))
     facet = alt.Facet("panel:N", sort=panels, title=None, header=_HEADER)
@@ -199,9 +235,7 @@ def incidence(table: pd.DataFrame, *, title: str, description: str) -> alt.Facet
 # ---------------------------------------------------------------- layers by steps
 
 
-def heat_map(
-    table: pd.DataFrame, *, title: str, description: str, unit: str, domain: Bounds
-) -> alt.LayerChart:
+def heat_map(table: pd.DataFrame, *, title: str, description: str, unit: str, domain: Bounds) -> alt.LayerChart:
     """Layer x checkpoint (columns layer, step, value). Cells without a value are grey with a `?`."""
     layers = sorted(set(table["layer"]))
     steps = sorted(set(table["step"]))

@@ -22,14 +22,14 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
     "under-optimised": ("◣", "open", "a significant dip that is still being made good: train on before judging"),
     "overfits": ("∩", "bad", "a checkpoint significantly above both the base and the last: take the earlier one"),
     "degrades": ("▼", "bad", "the last checkpoint is significantly below the base, and not rising"),
-    "flat": ("=", "good", "the whole band lies within 3 points of the base"),
+    "flat": ("=", "open", "the whole band lies within 3 points of the base"),
     "undecidable": ("?", "open", "these items cannot tell: the band holds both no change and a change that matters"),
 }
 KIND_LABELS = {
     "phase": "phase", "association": "association", "comparison": "comparison", "mechanism": "mechanism",
     "tradeoff": "trade-off", "advice": "advice", "warning": "warning",
 }  # fmt: skip
-METHOD_READING = (
+READING = (
     ("Phases and bands", "a dip counts where the simultaneous band of paired differences lies below the base"),
     ("Associations", "of one run they describe and do not prove; five seeds or more allow a test"),
     ("Scores", "strict counts an unfinished answer as wrong; finish, parse and accuracy are its factors"),
@@ -76,7 +76,9 @@ def title_line(source: Source) -> str:
         epochs = plan["total_steps"] / plan["steps_per_epoch"] if plan.get("steps_per_epoch") else None
         parts.append(f"for {plan['total_steps']:,} steps" + (f" ({epochs:.3g} epochs)" if epochs else ""))
     lr, batch = (config.get("optim") or {}).get("lr"), (config.get("batch") or {}).get("size")
-    settings = [text for known, text in ((batch, f"batch {batch}"), (lr, f"peak learning rate {lr:g}" if lr else "")) if known]
+    settings = [
+        text for known, text in ((batch, f"batch {batch}"), (lr, f"peak learning rate {lr:g}" if lr else "")) if known
+    ]
     if settings:
         parts.append("with " + " and ".join(settings))
     steps = source.steps
@@ -112,7 +114,7 @@ def _view(finding: dict[str, Any], index: int) -> FindingView:
 def _facts(finding: dict[str, Any]) -> Iterator[tuple[str, str]]:
     estimate = finding.get("estimate")
     if estimate:
-        value = interval(*(float(estimate[k]) for k in ("value", "lo", "hi")))
+        value = interval(float(estimate["value"]), float(estimate["lo"]), float(estimate["hi"]))
         metric = f"{finding.get('metric')}: " if finding.get("metric") else ""
         yield "Estimate", f"{metric}{value}, n = {estimate['n']} ({estimate['method']})"
     if finding.get("method"):
@@ -165,7 +167,9 @@ def association_rows(source: Source) -> tuple[list[tuple[bool, tuple[str, ...]]]
         numbers = [number(float(r["p"]), 3), number(float(r["q"]), 3), str(int(r["n"])), number(float(r["n_eff"]), 1)]
         standing = "exploratory" if r["exploratory"] else "declared"
         standing += f"; {r['reason']}" if r["reason"] else ""
-        rows.append((bool(r["exploratory"]), (str(r["x"]) + where, heading(r["y_domain"]), lag, estimate, *numbers, standing)))
+        rows.append(
+            (bool(r["exploratory"]), (str(r["x"]) + where, heading(r["y_domain"]), lag, estimate, *numbers, standing))
+        )
     return rows, len(table) - len(known)
 
 
@@ -176,7 +180,11 @@ def null_of(source: Source) -> str:
 
 # ---------------------------------------------------------------- appendix
 
-MIRRORS = ("report.html", "report.md", "wandb")  # rebuilt from the rest; listing them would change the page that lists them
+MIRRORS = (
+    "report.html",
+    "report.md",
+    "wandb",
+)  # rebuilt from the rest; listing them would change the page that lists them
 
 
 def config_text(source: Source) -> str:
@@ -201,7 +209,12 @@ def cost_table(source: Source) -> Table | None:
     cost = source.run.measurements(probe="cost")
     if cost.empty:
         return None
-    seconds = cost[cost["metric"] == "seconds"].groupby("position")["value"].agg(["sum", "count"]).sort_values("sum", ascending=False)
+    seconds = (
+        cost[cost["metric"] == "seconds"]
+        .groupby("position")["value"]
+        .agg(["sum", "count"])
+        .sort_values("sum", ascending=False)
+    )
     rows = [(str(stage), f"{row['sum']:,.1f} s", f"{int(row['count'])}") for stage, row in seconds.iterrows()]
     tokens = cost.loc[cost["metric"] == "tokens_generated", "value"]
     rows.append(("tokens generated", f"{tokens.sum():,.0f}", str(len(tokens))))

@@ -24,7 +24,7 @@ from .text import embed_json, shown
 from .traces import Trace, pick_traces
 
 TEMPLATES = Path(__file__).parent / "templates"
-MOST_WARNINGS = 6  # named at the top; all of them stand among the findings
+SHOWN_WARNINGS = 4  # more of them are a click away
 
 
 def write_report(run: Path | str, out: Path | None = None) -> Path:
@@ -47,9 +47,9 @@ def render(source: Source) -> str:
     )
     template = environment.from_string((TEMPLATES / "report.html.j2").read_text(encoding="utf-8"))
     library, drawing = _library(), _asset("report.js")
-    findings = overview.finding_views(source)
+    views = overview.finding_views(source)
+    findings = [f for f in views if f.kind != "warning"]
     associations, undefined = overview.association_rows(source)
-    failures = overview.failures(source)
     return template.render(
         name=source.run.name,
         version=__version__,
@@ -58,7 +58,8 @@ def render(source: Source) -> str:
         library=Markup(library),
         drawing=Markup(drawing),
         title_line=overview.title_line(source),
-        warnings=_warnings(findings, failures),
+        warnings=[f for f in views if f.kind == "warning"],
+        shown_warnings=SHOWN_WARNINGS,
         findings=findings,
         lead=_lead(findings),
         verdicts=overview.verdict_rows(source),
@@ -71,21 +72,10 @@ def render(source: Source) -> str:
         traces=[_trace(t) for t in pick_traces(source)],
         identity=overview.identity_table(source),
         cost=overview.cost_table(source),
-        failures=failures,
+        failures=overview.failures(source),
         files=overview.file_table(source),
         config=overview.config_text(source),
     )
-
-
-def _warnings(findings: list[overview.FindingView], failures: list[str]) -> list[tuple[str, str]]:
-    """(anchor, text) of each warning."""
-    found = [(f.id, f.sentence) for f in findings if f.kind == "warning"]
-    if failures:
-        found.append(("failures", f"{len(failures)} measurements failed: see the appendix."))
-    if len(found) > MOST_WARNINGS:
-        more = len(found) - MOST_WARNINGS + 1
-        found = [*found[: MOST_WARNINGS - 1], ("answer", f"{more} more warnings stand among the findings below.")]
-    return found
 
 
 def _lead(findings: list[overview.FindingView]) -> int:
@@ -95,7 +85,8 @@ def _lead(findings: list[overview.FindingView]) -> int:
 
 def _sections(figures: list[Figure]) -> list[dict[str, Any]]:
     return [
-        {"name": name, "figures": [_figure(f) for f in group]} for name, group in groupby(figures, key=lambda f: f.section)
+        {"name": name, "figures": [_figure(f) for f in group]}
+        for name, group in groupby(figures, key=lambda f: f.section)
     ]
 
 
@@ -132,7 +123,11 @@ def _library() -> str:
     """Vega, Vega-Lite and vega-embed as one script, in a scope of its own."""
     import vl_convert
 
-    bundle = vl_convert.javascript_bundle().replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    bundle = (
+        vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+        .replace("</script", "<\\/script")
+        .replace("<!--", "<\\!--")
+    )
     return f"(()=>{{{bundle}}})();"
 
 

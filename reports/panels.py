@@ -12,6 +12,9 @@ from . import figures
 from .source import Source, heading
 from .tables import Table, by_step, number
 
+SHARE = (0.0, 1.0)
+BANDS = "Bands: 95 % intervals of each checkpoint alone"
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -59,6 +62,10 @@ def make(
     """A figure of small multiples, or None without a single number. `y` and `domain` are those of `figures.multiples`."""
     if rows.empty or rows["value"].isna().all():
         return None
+    known = rows.groupby("panel")["value"].transform("count") > 0
+    if not known.all():
+        empty = ", ".join(str(panel).replace("|", ", ") for panel in dict.fromkeys(rows.loc[~known, "panel"]))
+        rows, shows = rows[known], f"{shows} Undefined at every checkpoint, and so not drawn: {empty}."
     kept = [c for c in ("panel", "series", "colour", "step", "value", "lo", "hi", "n") if c in rows]
     chart = figures.multiples(
         rows[kept],
@@ -74,7 +81,15 @@ def make(
 
 
 def layer_map(
-    source: Source, rows: pd.DataFrame, *, id: str, title: str, unit: str, domain: figures.Bounds, shows: str, omits: str
+    source: Source,
+    rows: pd.DataFrame,
+    *,
+    id: str,
+    title: str,
+    unit: str,
+    domain: figures.Bounds,
+    shows: str,
+    omits: str,
 ) -> Figure | None:
     if rows.empty:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,5 +88,3 @@ def heading(name: str) -> str:
     """`subset_sum` -> `Subset sum`."""
     plain = plain_name(name)
     return plain[:1].upper() + plain[1:]
-
-

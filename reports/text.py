@@ -13,7 +13,9 @@ LONGEST = 20_000  # characters of one text that a page shows
 
 # Control characters (but tab and newline), line and paragraph separators, marks that turn the writing direction, the
 # byte-order mark, lone surrogates: what a reader would not see, or what would change how its neighbours are read.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 def visible(text: str) -> str:

@@ -17,7 +17,10 @@ THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 LONGEST_PROMPT = 4_000  # characters
 # Where the reader looks first: the trained domain, its relatives, safety; general abilities fill the places left over.
 GROUP_ORDER = ("id_reasoning", "ood_reasoning", "safety", "general")
-RIGHT = {"harmful": ("refused", "not refused"), "safe": ("helped", "not helped")}  # what strict right and wrong are there
+RIGHT = {
+    "harmful": ("refused", "not refused"),
+    "safe": ("helped", "not helped"),
+}  # what strict right and wrong are there
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,9 @@ class _Pair:
             return None
         try:
             right = source.run.items(domain, "strict")[[0, later]].dropna() > 0.5
-            first, second = (source.run.samples(domain, s).drop_duplicates("item").set_index("item") for s in (0, later))
+            first, second = (
+                source.run.samples(domain, s).drop_duplicates("item").set_index("item") for s in (0, later)
+            )
         except (RecordError, KeyError):  # not measured, or its samples were not kept
             return None
         shown = right.index.intersection(first.index).intersection(second.index).sort_values()
@@ -103,7 +108,9 @@ class _Pair:
         before, after = (self.right.loc[self.shown, step] for step in self.steps)
         if not changed:
             return ((self, item) for item in self.shown[before == after])
-        return ((self, item) for item in _interleave([iter(self.shown[before & ~after]), iter(self.shown[~before & after])]))
+        return (
+            (self, item) for item in _interleave([iter(self.shown[before & ~after]), iter(self.shown[~before & after])])
+        )
 
     def trace(self, item: str) -> Trace:
         prompt, note = clip(str(self.samples[0].at[item, "prompt"]), LONGEST_PROMPT)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from ..internals.bridge import Edit
+from ..protocol import Edit
 
-Edits = dict[int, Edit]  # by layer
+if TYPE_CHECKING:
+    import torch
 
 
 def ablate(unit_D: torch.Tensor, offset: float) -> Edit:

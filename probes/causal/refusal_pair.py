@@ -5,21 +5,19 @@ Only a direction that passes this at step 0 earns the name of a refusal directio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import torch
 
 from ...dynamics import intervals
 from ...dynamics.types import Measurement
 from ..domains import Domain, Item
 from ..internals import directions as d
-from ..internals.capture import LAST_PROMPT
-from ..protocol import Given, Needs, Result
-from .interventions import Edits, ablate, add
+from ..protocol import LAST_PROMPT, Edits, Given, Needs, Result
+from .interventions import ablate, add
 
 ITEMS = 48
-RANDOM_DIRECTIONS = 2
+RANDOM_DIRECTIONS = 6
 
 
 def best_separated_layer(acts_NLD: np.ndarray, label_N: np.ndarray, half_N: np.ndarray) -> int:
@@ -44,6 +42,8 @@ class RefusalPair:
         return Needs(activations=("refusal",), base=True, intervention=True) if has_both else Needs()
 
     def measure(self, given: Given) -> Result:
+        import torch
+
         assert given.intervene is not None
         now, base = given.captured["refusal"], given.base_captured["refusal"]
         fit, label = base.prompts.part == "fit", base.prompts.label[base.prompts.part == "fit"]
@@ -73,20 +73,22 @@ class RefusalPair:
             graded = [given.domains[domain].grade(i, r).details for i, r in zip(chosen, responses, strict=True)]
             return {detail: np.array([g[detail] for g in graded]) for detail in ("refused", "complied")}
 
-        def add_row(metric: str, domain: str, values: np.ndarray) -> None:
-            estimate = intervals.mean(values, [i.cluster for i in items[domain]])
+        def add_row(metric: str, domain: str, values: np.ndarray, units: Sequence[object] = ()) -> None:
+            estimate = intervals.mean(values, units or [i.cluster for i in items[domain]])
             rows.append(Measurement(given.step, self.name, metric, estimate, "share", domain, layer, LAST_PROMPT))
 
-        def by_chance(domain: str, edit: Callable[[np.ndarray], Edits]) -> np.ndarray:
-            return np.mean([rates(domain, edit(r))["refused"] for r in chance], axis=0)
+        def add_chance(metric: str, domain: str, edit: Callable[[np.ndarray], Edits]) -> None:
+            """What random directions do varies from one to the next: they are the units, not the requests."""
+            refused = [rates(domain, edit(r))["refused"] for r in chance]
+            add_row(metric, domain, np.concatenate(refused), [k for k, r in enumerate(refused) for _ in r])
 
         add_row("refusal_rate_base", "harmful", rates("harmful", {})["refused"])
         add_row("refusal_rate_ablated", "harmful", rates("harmful", ablation(unit_D))["refused"])
-        add_row("refusal_rate_ablated_random", "harmful", by_chance("harmful", ablation))
+        add_chance("refusal_rate_ablated_random", "harmful", ablation)
         safe = rates("safe", {})
         add_row("safe_refusal_rate_base", "safe", safe["refused"])
         add_row("refusal_rate_added", "safe", rates("safe", addition(unit_D))["refused"])
-        add_row("refusal_rate_added_random", "safe", by_chance("safe", addition))
+        add_chance("refusal_rate_added_random", "safe", addition)
         # what the ablation costs: a model that it merely breaks refuses nothing either
         add_row("helpful_rate_base", "safe", safe["complied"])
         add_row("helpful_rate_ablated", "safe", rates("safe", ablation(unit_D))["complied"])

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..protocol import Edit, Edits
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Edit = Callable[[torch.Tensor], torch.Tensor]  # residual stream [batch, position, width] -> the same shape
 
 
 def shell_of(model: PreTrainedModel) -> PreTrainedModel:
@@ -47,7 +47,7 @@ class BridgedModel:
         self.bridge = build_bridge_from_module(self.model, type(model).__name__, hf_config=self.model.config)
 
     @contextmanager
-    def editing(self, edits: dict[int, Edit]) -> Iterator[PreTrainedModel]:
+    def editing(self, edits: Edits) -> Iterator[PreTrainedModel]:
         """Within the context the residual stream after block i (`blocks.{i}.hook_resid_post`) is replaced by `edits[i]` of it."""
 
         def as_hook(edit: Edit) -> Callable:

@@ -16,8 +16,6 @@ import torch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LAST_PROMPT = "last_prompt"
-
 
 def decoder_blocks(model: PreTrainedModel) -> Sequence[torch.nn.Module]:
     """The decoder blocks in order, whatever the architecture calls them."""

@@ -9,9 +9,8 @@ import numpy as np
 
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain
-from ..protocol import Given, Needs, Result
+from ..protocol import LAST_PROMPT, Given, Needs, Result
 from . import directions as d
-from .capture import LAST_PROMPT
 
 NULL_DRAWS = 2000
 

@@ -3,7 +3,7 @@
   "use strict";
   const places = [...document.querySelectorAll(".chart")];
   const views = new Map();
-  const GAP = 16, AXIS = 60, NARROWEST = 150, MOST = 4;
+  const GAP = 22, AXIS = 60, NARROWEST = 150, MOST = 4;
 
   function fitted(place) {
     const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);

@@ -40,7 +40,7 @@ def dipping(t, rng):
 @pytest.mark.parametrize("maker", [walk, autoregressive, saturating, dipping])
 def test_independent_series_are_rarely_associated(maker, checkpoints):
     rng = np.random.default_rng([checkpoints, len(maker.__name__)])
-    draws = 300
+    draws = 250
     found = np.mean([associate(maker(checkpoints, rng), maker(checkpoints, rng)).p < 0.05 for _ in range(draws)])
     assert found <= 0.08
 

@@ -30,7 +30,7 @@ def band_of(curve, n, seed, **kind):
 @pytest.mark.parametrize("n", [30, 100, 200])
 @pytest.mark.parametrize("null", NULLS)
 def test_noise_makes_no_dips(null, n):
-    draws = 250
+    draws = 200
     kind = dict(NULLS[null])
     curve = kind.pop("curve")
     dips = sum(np.any(band_of(curve, n, seed, **kind).hi[1:] < 0) for seed in range(draws))

@@ -7,6 +7,7 @@ import pytest
 from sftscope.dynamics import Estimate, Measurement, Phase, Run, Trajectory, analyze, judge
 from sftscope.dynamics.advice import _decide
 from sftscope.dynamics.findings import phase_sentence
+from sftscope.dynamics.mechanism import _procedure_reading
 from sftscope.dynamics.record import write_measurements
 from sftscope.dynamics.tradeoff import mean_of_independent
 from sftscope.dynamics.wording import against_base, number, signed, step_list, title
@@ -128,6 +129,17 @@ def test_every_finding_names_its_evidence_and_what_would_overturn_it(analysed):
     assert phase.details["margin"] > 0
 
 
+def test_procedure_and_style_are_reported_with_their_parts(analysed):
+    finding = by_id(analysed[1])["mechanism:procedure:countdown"]
+    for part in (
+        "go-backs per opportunity",
+        "go-backs per 1k tokens",
+        "verbal cues per 1k tokens",
+        "tokens per response",
+    ):
+        assert part in finding.sentence
+
+
 def test_the_advice_follows_from_the_reasoning_domains(analysed):
     advice = analysed[1][0]
     assert advice.verdict == "train-on"
@@ -162,11 +174,11 @@ def test_advice_for_every_pair_of_verdicts(inside, outside, verdict):
         assert "step" in sentence  # the checkpoint to prefer
 
 
-def test_refusal_is_named_only_after_both_interventions(tmp_path, analysed):
+def test_refusal_is_named_only_after_both_interventions(small_run, analysed):
     good = by_id(analysed[1])["mechanism:refusal-direction"]
     assert good.verdict == "refusal direction"
     assert "layer 2" in good.sentence
-    path = make_run(tmp_path / "r", n=20, steps=(0, 1, 2))
+    path = small_run
     weak = {"refusal_rate_ablated": 0.05, "refusal_rate_ablated_random": 0.95} | {
         "refusal_rate_added": 0.30,  # adding it causes no more refusals than a random direction does
         "refusal_rate_added_random": 0.25,
@@ -178,8 +190,19 @@ def test_refusal_is_named_only_after_both_interventions(tmp_path, analysed):
     write_measurements(path, 0, "causal", key="newer", settings="newer", rows=rows)
     finding = by_id(analyze(path))["mechanism:refusal-direction"]
     assert finding.verdict == "harm recognition"
-    assert "does not cause them beyond a random direction" in finding.sentence
+    assert "Adding it does not cause them beyond a random direction: it is called harm recognition" in finding.sentence
     assert "no diagnosis of refusal" in finding.sentence
+
+
+def test_an_ablation_that_breaks_the_model_is_no_mechanism(small_run):
+    rows = [
+        Measurement(0, "cost", m, Estimate(v, v - 0.05, v + 0.05, 100, "wilson"), "share", "safe", 2)
+        for m, v in (("helpful_rate_base", 0.9), ("helpful_rate_ablated", 0.3))
+    ]
+    write_measurements(small_run, 0, "cost", key="k", settings="s", rows=rows)
+    finding = by_id(analyze(small_run))["mechanism:refusal-direction"]
+    assert finding.verdict == "harm recognition"
+    assert "breaks harmless compliance too (0.90 [0.85, 0.95] to 0.30 [0.25, 0.35])" in finding.sentence
 
 
 def test_a_broken_model_is_told_from_an_unsafe_one(tmp_path):
@@ -226,15 +249,14 @@ def test_failures_zeros_and_single_chains_are_warned_of(tmp_path):
     sentences = [f.sentence for f in findings if f.kind == "warning"]
     assert any("refusal on safe failed at step 1: out of memory" in s for s in sentences)
     assert any(s.startswith("Calculation") and "exactly 0 on all 25 items at step 1" in s for s in sentences)
-    assert any(
-        "In path, three responses hold over 30 % of all go-backs" in s and "0.92, step 2" in s for s in sentences
-    )
+    assert 2 in by_id(findings)["warning:top3:path"].details["steps"]
+    assert any("In path, three responses hold over 30 % of all go-backs" in s for s in sentences)
     first_phase = min(i for i, f in enumerate(findings) if f.kind == "phase")
     assert max(i for i, f in enumerate(findings) if f.kind == "warning" and f.id != "warning:one-seed") < first_phase
 
 
-def test_a_failure_measured_again_is_not_one_any_more(tmp_path):
-    path = make_run(tmp_path / "r", n=25, steps=(0, 1, 2))
+def test_a_failure_measured_again_is_not_one_any_more(small_run):
+    path = small_run
     write_measurements(path, 1, "late", key="1", settings="s", rows=[Measurement.failure(1, "late", "no memory")])
     assert any("failed" in f.sentence for f in analyze(path))
     ok = Measurement(1, "late", "something", Estimate(1, 0, 2, 5, "t"), "share")
@@ -242,18 +264,24 @@ def test_a_failure_measured_again_is_not_one_any_more(tmp_path):
     assert not any("failed" in f.sentence for f in analyze(path))
 
 
-def test_style_is_told_from_procedure(tmp_path):
-    path = make_run(tmp_path / "r", n=25, steps=(0, 1, 2))
-    numbers = {"backtracks_per_opportunity": (0.5, 0.5), "cues_per_1k_tokens": (1.0, 9.0)}
-    for i, step in ((0, 0), (1, 2)):
-        rows = [
-            Measurement(step, "backtracking", m, Estimate(v[i], v[i] - 0.1, v[i] + 0.1, 50, "t"), "rate", "path")
-            for m, v in numbers.items()
-        ]
-        write_measurements(path, step, "backtracking", key=f"new{step}", settings="new", rows=rows)
-    finding = by_id(analyze(path))["mechanism:procedure:path"]
-    assert finding.verdict == "style"
-    assert "0.50 [0.40, 0.60] to 0.50 [0.40, 0.60]" in finding.sentence
+@pytest.mark.parametrize(
+    ("before", "after", "half", "verdict"),
+    [
+        (0.5, 0.5, 0.04, "style"),
+        (0.5, 0.8, 0.04, "procedure"),
+        (0.8, 0.5, 0.04, "less-procedure"),
+        (0.5, 0.5, 0.3, "undecidable"),  # too wide to say that nothing rose
+    ],
+)
+def test_style_is_told_from_procedure(before, after, half, verdict):
+    known = {
+        "backtracks_per_opportunity": tuple(Estimate(v, v - half, v + half, 50, "t") for v in (before, after)),
+        "cues_per_1k_tokens": (Estimate(1.0, 0.5, 1.5, 50, "t"), Estimate(9.0, 8.0, 10.0, 50, "t")),
+    }
+    got, sentence = _procedure_reading(known)
+    assert got == verdict
+    assert sentence.endswith(".")
+    assert ("cues" in sentence) == (verdict != "less-procedure")
 
 
 def test_independent_means_add_in_quadrature():

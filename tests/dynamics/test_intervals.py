@@ -87,6 +87,12 @@ def test_all_right_is_not_certain_either():
     assert math.isnan(intervals.mean(np.full(50, 7.0)).lo)  # no spread to judge by, and no share
 
 
+def test_a_share_over_few_clusters_stays_between_0_and_1():
+    e = intervals.mean([1, 1, 1, 1, 1, 0, 1, 1], [0, 0, 1, 1, 2, 2, 3, 3])
+    assert (e.value, e.n, e.hi) == (0.875, 4, 1.0)
+    assert 0 <= e.lo < 0.7
+
+
 def test_ratio_is_covered_with_uneven_clusters():
     rng = np.random.default_rng(4)
     draws = []
@@ -105,6 +111,13 @@ def test_ratio_is_undefined_without_a_denominator():
     assert math.isnan(one.lo)
 
 
+def test_rates_stay_where_rates_can_be():
+    few = intervals.ratio([0, 0, 5], [10, 10, 10])
+    assert (few.lo, few.hi <= 1) == (0.0, True)
+    assert intervals.ratio([0, 3, 9], [1, 1, 2]).hi > 1  # a count per response is no share
+    assert intervals.ratio([-1, 1, 0.5], [1, 1, 1]).lo < 0
+
+
 def test_ratio_that_is_one_in_every_cluster():
     e = intervals.ratio([3, 1, 2, 5], [3, 1, 2, 5])
     assert e.value == 1
@@ -118,6 +131,8 @@ def test_median_is_covered_for_a_skewed_distribution():
         assert coverage(draws, math.log(2)) > at_least(0.95, 1500)
     assert math.isnan(intervals.median(np.arange(5)).lo)  # no 95 % interval exists
     assert intervals.median(np.arange(1, 7)).lo == 1
+    cut = intervals.median([3, 4, 5, 6, 7, 8, np.inf, np.inf, np.inf])  # three responses ran into the cap
+    assert (cut.value, cut.hi, cut.n) == (7, np.inf, 9)
 
 
 @pytest.mark.parametrize("function", [intervals.mean, intervals.median])

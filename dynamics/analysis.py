@@ -99,8 +99,7 @@ def _trajectories(run: Run) -> tuple[dict[str, Trajectory], dict[str, str]]:
 
 
 def _moving(run: Run, domain: str) -> Callable[[], Moving]:
-    """Whether this domain's response length and the training loss still change at the end: asked only where it
-    decides."""
+    """Whether this domain's response length and the training loss still change at the end; asked only if it decides."""
 
     def ask() -> Moving:
         length = False

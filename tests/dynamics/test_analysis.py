@@ -19,11 +19,6 @@ def times(path) -> dict[str, int]:
     return {str(f): f.stat().st_mtime_ns for f in [*path.glob("analysis/*"), path / "findings.json"]}
 
 
-@pytest.fixture
-def small(tmp_path):
-    return make_run(tmp_path / "small", n=40, steps=(0, 1, 2, 4))
-
-
 def test_the_tables_hold_every_domain_and_step(tmp_path):
     path = make_run(tmp_path / "r", n=300)
     findings = analyze(path)
@@ -44,50 +39,49 @@ def test_the_tables_hold_every_domain_and_step(tmp_path):
     assert len(pd.read_parquet(path / "analysis/association.parquet")) > 50
 
 
-def test_nothing_is_done_twice_and_the_answer_is_the_same(small):
-    first = analyze(small)
-    before = times(small)
-    again = analyze(small)
-    assert times(small) == before
+def test_nothing_is_done_twice_and_the_answer_is_the_same(small_run):
+    first = analyze(small_run)
+    before = times(small_run)
+    again = analyze(small_run)
+    assert times(small_run) == before
     assert as_json(again) == as_json(first)
     assert again[0].evidence == first[0].evidence  # tuples again, not lists
 
 
-def test_new_measurements_are_analysed(small):
-    analyze(small)
-    before = times(small)
+def test_new_measurements_are_analysed(analysed_run):
+    before = times(analysed_run)
     row = Measurement.failure(2, "late", "no memory")
-    write_measurements(small, 2, "late", key="x", settings="s", rows=[row])
-    assert any("no memory" in f.sentence for f in analyze(small))
-    assert times(small) != before
+    write_measurements(analysed_run, 2, "late", key="x", settings="s", rows=[row])
+    assert any("no memory" in f.sentence for f in analyze(analysed_run))
+    assert times(analysed_run) != before
 
 
 @pytest.mark.parametrize("lost", ["findings.json", "analysis/bands.parquet", "analysis/key.json"])
-def test_what_was_lost_is_made_again(small, lost):
-    first = analyze(small)
-    (small / lost).unlink()
-    assert as_json(analyze(small)) == as_json(first)
-    assert (small / lost).is_file()
+def test_what_was_lost_is_made_again(analysed_run, lost):
+    first = analyze(analysed_run)
+    (analysed_run / lost).unlink()
+    assert as_json(analyze(analysed_run)) == as_json(first)
+    assert (analysed_run / lost).is_file()
 
 
-def test_findings_changed_by_hand_are_not_trusted(small):
-    first = analyze(small)
-    file = small / "findings.json"
+def test_findings_changed_by_hand_are_not_trusted(analysed_run):
+    first = analyze(analysed_run)
+    file = analysed_run / "findings.json"
     file.write_text(file.read_text().replace("One run", "Ten runs"))
-    assert as_json(analyze(small)) == as_json(first)
+    assert as_json(analyze(analysed_run)) == as_json(first)
 
 
 def test_an_analysis_is_the_same_every_time(tmp_path):
-    a, b = (make_run(tmp_path / name / "same", n=60, steps=(0, 1, 2, 4, 8, 16, 32, 64)) for name in "ab")
+    a, b = (make_run(tmp_path / name / "same", n=30, steps=(0, 1, 2, 4, 8, 16, 32)) for name in "ab")
     assert as_json(analyze(a)) == as_json(analyze(b))
 
 
-def test_a_domain_whose_items_differ_does_not_hide_the_others(small):
+def test_a_domain_whose_items_differ_does_not_hide_the_others(small_run):
     items = pd.DataFrame({"item": ["new"], "cluster": ["new"], "metric": "strict", "value": [1.0]})
     rows = [Measurement(2, "scores", "score_strict", intervals.mean([1.0]), "share", "path")]
     table = items.assign(domain="path", group="ood_reasoning")
-    write_measurements(small, 2, "scores", key="extra", settings="s", rows=rows, items=table)
-    phases = {f.domain: f for f in analyze(small) if f.kind == "phase"}
+    write_measurements(small_run, 2, "scores", key="extra", settings="s", rows=rows, items=table)
+    phases = {f.domain: f for f in analyze(small_run) if f.kind == "phase"}
     assert len(phases) == len(VERDICTS)
     assert phases["path"].verdict == "undecidable"
     assert "differ between checkpoints" in phases["path"].sentence

@@ -1,0 +1,141 @@
+"""Analysed synthetic runs and pages of them, made once; a headless browser where there is one."""
+
+import importlib.util
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from sftscope.dynamics import Estimate, Measurement, analyze
+from sftscope.dynamics.record import write_measurements
+
+os.environ.setdefault("WANDB_MODE", "offline")
+
+if "synthetic" not in sys.modules:  # by path: `tests/` holds folders named as ours, so it must not be on the path
+    _spec = importlib.util.spec_from_file_location("synthetic", Path(__file__).parents[1] / "synthetic.py")
+    assert _spec is not None
+    assert _spec.loader is not None
+    sys.modules["synthetic"] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["synthetic"])
+
+UNRELIABLE = 4  # the layer whose later cosines are undefined
+PLAN = {"total_steps": 256, "steps_per_epoch": 128, "warmup_steps": 26}
+
+
+def add_what_synthetic_runs_lack(run: Path) -> None:
+    """A plan, the null of the cosine, undefined cells, the causal pair as the probe names it, costs, a failed probe."""
+    file = run / "run.json"
+    info = json.loads(file.read_text())
+    info |= {
+        "plan": PLAN,
+        "data": {"path": "records.jsonl", "rows": 4096, "sha256": "ab" * 32},
+        "base": {"path": "organism"},
+    }
+    file.write_text(json.dumps(info))
+    steps = sys.modules["synthetic"].STEPS
+    for step in steps:
+        cosine = Estimate(math.nan if step > 60 else 0.8, math.nan, math.nan, 64, "jackknife")
+        null = Estimate(0.41, math.nan, math.nan, 2000, "null")
+        helpful, harmful = Estimate(0.9, 0.85, 0.94, 200, "wilson"), Estimate(0.02, 0.0, 0.05, 200, "wilson")
+        rows = [
+            Measurement(step, "extra", "refusal_cosine_to_base", cosine, "cosine", layer=UNRELIABLE),
+            Measurement(step, "extra", "refusal_cosine_null_p99", null, "cosine", layer=1),
+            Measurement(step, "extra", "helpful_rate", helpful, "share", "safe"),
+            Measurement(step, "extra", "harmful_compliance_rate", harmful, "share", "harmful"),
+        ]
+        write_measurements(run, step, "extra", key=f"e{step}", settings="s", rows=rows)
+        cost = [
+            Measurement(
+                step, "cost", "seconds", Estimate(1.5, math.nan, math.nan, 1, "clock"), "s", position="generate"
+            ),
+            Measurement(step, "cost", "tokens_generated", Estimate(1000.0, math.nan, math.nan, 1, "clock"), "tokens"),
+        ]
+        write_measurements(run, step, "cost", key=f"c{step}", settings="cost", rows=cost)
+    failed = [Measurement.failure(8, "broken_probe", "it met a <b>wall</b>")]
+    write_measurements(run, 8, "broken_probe", key="f", settings="s", rows=failed)
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    return sys.modules["synthetic"]
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory) -> Path:
+    """An analysed run of 12 checkpoints x 8 domains. Tests must not write to it."""
+    path = sys.modules["synthetic"].make_run(tmp_path_factory.mktemp("runs") / "planted", n=120)
+    add_what_synthetic_runs_lack(path)
+    analyze(path)
+    return path
+
+
+@pytest.fixture
+def own_run(run, tmp_path) -> Path:
+    """A copy to write to."""
+    return Path(shutil.copytree(run, tmp_path / "planted"))
+
+
+@pytest.fixture(scope="session")
+def page(run, tmp_path_factory) -> Path:
+    from sftscope.reports import write_report
+
+    return write_report(run, tmp_path_factory.mktemp("page") / "report.html")
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and the text of each <script> and <style>."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: list[tuple[str, dict[str, str | None], str]] = []
+        self._inside: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._inside = []
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1][0] in ("script", "style"):
+            self._inside.append(data)
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self.raw.append((tag, self.tags[-1][1], "".join(self._inside)))
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="session")
+def parse():
+    return Page
+
+
+@pytest.fixture(scope="session")
+def browse(tmp_path_factory):
+    """browse(file, width) -> (the page's HTML after its scripts ran, what the console said)."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((found for name in names if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("no browser: install chromium to run the tests that draw the page")
+
+    def dump(file: Path, width: int = 1280) -> tuple[str, list[str]]:
+        flags = (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+            "--disable-component-update --disable-sync --enable-logging=stderr --dump-dom --virtual-time-budget=8000"
+        )
+        profile = f"--user-data-dir={tmp_path_factory.mktemp('profile')}"
+        command = [browser, *flags.split(), profile, f"--window-size={width},900", file.resolve().as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+    return dump

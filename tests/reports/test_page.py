@@ -1,0 +1,238 @@
+"""The page is one file that fetches nothing, says the findings first, and treats what the model wrote as data."""
+
+import base64
+import hashlib
+import html as entities
+import json
+import re
+import shutil
+from itertools import pairwise
+
+import pytest
+from sftscope.dynamics import analyze
+from sftscope.dynamics.errors import RecordError
+from sftscope.dynamics.record import Run, create_run, write_samples
+from sftscope.reports import write_markdown, write_report
+
+ADDRESS = re.compile(r"^\s*(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)  # with a scheme, or of a host
+LOADING = ("src", "href", "action", "data", "poster", "srcset", "formaction", "background", "cite", "ping")
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "end of a text area": "</textarea></pre></script><img src=x onerror=document.title='pwned'>",
+    "link": "[click](javascript:alert(1)) <a href='javascript:alert(1)'>x</a>",
+    "comment": "<!-- <script> ]]> {{ 7 * 7 }} {% raw %}",
+    "control": "a\x00b\x07c\x1b[31md\x7fe\x9bf",
+    "separators": "one\u2028two\u2029three \u202eright to left",
+    "surrogate": "lone \ud800 half",
+}
+
+
+def test_nothing_is_fetched(page, parse):
+    html = parse(page.read_text())
+    for tag, attrs in html.tags:
+        for name in LOADING:
+            value = attrs.get(name) or ""
+            assert not ADDRESS.match(value), (tag, name, value)
+        assert not [name for name in attrs if name.startswith("on")], tag
+    assert not html.named("link")
+    assert not html.named("iframe")
+    assert "connect-src" not in page.read_text()  # default-src 'none' is not loosened
+    (policy,) = [m["content"] for m in html.named("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none';")
+    scripts = sorted((body for tag, attrs, body in html.raw if tag == "script"), key=len)
+    assert len(scripts) > 10
+    for body in scripts[:-1]:  # all but the library
+        assert "http" not in body
+        assert '"url"' not in body
+    for tag, _, body in html.raw:
+        assert tag != "style" or not re.search(r"url\(|@import", body)
+
+
+def test_only_known_scripts_may_run(page, parse):
+    html = parse(page.read_text())
+    (policy,) = [m["content"] for m in html.named("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    running = [body for tag, attrs, body in html.raw if tag == "script" and attrs.get("type") != "application/json"]
+    assert len(running) == 2
+    for body in running:
+        assert base64.b64encode(hashlib.sha256(body.encode()).digest()).decode() in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_findings_stand_in_order_before_the_first_figure(run, page):
+    text = page.read_text()
+    before = text[: text.index("<figure")]
+    shown = re.findall(r'<span class="sentence">(.*?)</span>', before, re.DOTALL)
+    findings = Run(run).findings()
+    warnings = [f["sentence"] for f in findings if f["kind"] == "warning"]
+    others = [f["sentence"] for f in findings if f["kind"] != "warning"]
+    assert warnings
+    assert [entities.unescape(s) for s in shown] == warnings + others
+    assert before.index(shown[len(warnings)]) > before.index("<h2")  # the verdicts open the first section
+
+
+def test_every_figure_has_a_caption_a_description_and_its_data(page, parse):
+    html = parse(page.read_text())
+    figures = html.named("figure")
+    assert len(figures) >= 12
+    assert len(html.named("figcaption")) == len(figures)
+    charts = [d for d in html.named("div") if d.get("class") == "chart"]
+    assert len(charts) == len(figures)
+    assert all(d["role"] == "img" and len(d["aria-label"]) > 40 for d in charts)
+    assert page.read_text().count("Does not show:") == len(figures)
+    ids = [a["id"] for _, a in html.tags if a.get("id")]
+    assert len(ids) == len(set(ids))
+    for link in html.named("a"):
+        assert link["href"].removeprefix("#") in ids
+
+
+def test_headings_go_down_one_level_at_a_time(page, parse):
+    levels = [int(tag[1]) for tag, _ in parse(page.read_text()).tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+
+
+def test_the_page_is_small_and_the_same_when_built_again(run, page, tmp_path):
+    assert page.stat().st_size < 3e6
+    assert write_report(run, tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_failures_and_unknown_cells_are_told(page):
+    text = page.read_text()
+    assert "broken_probe at step 8: it met a &lt;b&gt;wall&lt;/b&gt;" in text
+    assert "raw |cosine|" in text
+    assert "0.41" in text
+    assert "NaN" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+
+
+def hostile_run(run):
+    """Model text, a finding and a config that try everything."""
+    written = " ".join(HOSTILE.values()).replace("\ud800", "")  # samples are UTF-8, JSON files may hold anything
+    row = {"prompt": HOSTILE["script"], "text": f"<think> {written} </think> {'x' * 1_000_000}", "token_ids": [1]}
+    for domain in ("countdown", "harmful"):
+        for step in Run(run).measured_steps():
+            kept = Run(run).samples(domain, step)["item"]
+            write_samples(run, step, domain, key="hostile", rows=[{"item": i, "finish": "stop", **row} for i in kept])
+    file = run / "findings.json"
+    record = json.loads(file.read_text())
+    record["findings"][0]["sentence"] = " ".join(HOSTILE.values())
+    file.write_text(json.dumps(record))
+    info = json.loads((run / "run.json").read_text())
+    info |= {"name": HOSTILE["end of a text area"], "note": HOSTILE["script"]}
+    (run / "run.json").write_text(json.dumps(info))
+
+
+@pytest.fixture(scope="module")
+def hostile(run, tmp_path_factory):
+    path = shutil.copytree(run, tmp_path_factory.mktemp("hostile") / "planted")
+    hostile_run(path)
+    return write_report(path)
+
+
+def check_inert(html, figures):
+    scripts = [attrs for attrs in html.named("script")]
+    assert sum(s.get("type") != "application/json" for s in scripts) == 2
+    assert len(scripts) == 2 + figures
+    assert not html.named("img")
+    assert not html.named("textarea")
+    for tag, attrs in html.tags:
+        assert not [name for name in attrs if name.startswith("on")], tag
+        assert not (attrs.get("href") or "#").startswith("javascript")
+
+
+def test_hostile_text_is_inert(hostile, parse):
+    text = hostile.read_text()
+    assert len(text) < 10e6
+    html = parse(text)
+    check_inert(html, len(html.named("figure")))
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e]", text)
+    assert "␀" in text
+    assert "[U+202E]" in text
+    assert "[U+D800]" in text
+    assert "cut here: 20,000 of 1,000,000 characters are shown" in text
+    assert "{{ 7 * 7 }}" in text
+
+
+def test_hostile_text_is_inert_in_a_browser(hostile, parse, browse):
+    dom, console = browse(hostile)
+    html = parse(dom)
+    assert not console
+    check_inert(html, len(html.named("figure")))
+    assert "pwned" not in re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1].replace("document.title='pwned'", "")
+    assert dom.count('data-state="drawn"') == len(html.named("figure"))
+
+
+def test_without_findings_the_error_says_what_to_do(own_run):
+    (own_run / "findings.json").unlink()
+    for write in (write_report, write_markdown):
+        with pytest.raises(RecordError, match="sftscope analyze"):
+            write(own_run)
+    assert not (own_run / "report.html").exists()
+    with pytest.raises(RecordError, match="no run at"):
+        write_report(own_run / "elsewhere")
+
+
+def test_without_the_analysis_tables_the_error_says_what_to_do(own_run):
+    (own_run / "analysis" / "bands.parquet").unlink()
+    with pytest.raises(RecordError, match="sftscope analyze"):
+        write_report(own_run)
+
+
+@pytest.mark.parametrize("steps", [(0,), (5, 10), (0, 7)])
+def test_few_checkpoints_make_a_page_all_the_same(tmp_path, synthetic, steps):
+    run = synthetic.make_run(tmp_path / "short", n=20, steps=steps)
+    analyze(run)
+    text = write_report(run).read_text()
+    assert text.count("<figure") >= 10
+    assert ("Example traces" in text) == (steps[0] == 0 and len(steps) > 1)
+
+
+def test_a_run_in_which_nothing_was_measured_says_so(tmp_path, parse):
+    create_run(tmp_path / "empty", {"config_hash": "none"})
+    analyze(tmp_path / "empty")
+    text = write_report(tmp_path / "empty").read_text()
+    assert "Nothing has been measured" in text
+    assert not parse(text).named("figure")
+    assert "# empty" in write_markdown(tmp_path / "empty").read_text()
+
+
+MEASURE = """
+<script>setTimeout(() => {
+  const places = [...document.querySelectorAll(".chart")];
+  const states = places.map((c) => c.dataset.state === "drawn" && c.querySelectorAll("svg").length === 1);
+  const charts = [...document.querySelectorAll(".chart > *")].map((c) => c.scrollWidth - c.parentElement.clientWidth);
+  parent.postMessage({
+    room: innerWidth, wide: document.documentElement.scrollWidth, drawn: states.filter(Boolean).length,
+    failed: states.filter((s) => !s).length, over: Math.max(...charts),
+  }, "*");
+}, 5000)</script>
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_charts_are_drawn_and_nothing_sticks_out(page, parse, browse, tmp_path, width):
+    # A copy that measures itself, without the policy that would refuse the added script, in a frame of this width: a
+    # headless window is never narrower than 500 pixels.
+    text = re.sub(r"<meta http-equiv=.*?>", "", page.read_text(), count=1)
+    body, _, end = text.rpartition("</body>")
+    (tmp_path / "copy.html").write_text(f"{body}{MEASURE}</body>{end}")
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f"<iframe src=copy.html style='width:{width}px;height:900px;border:0'></iframe>"
+        "<script>onmessage = (e) => { document.body.dataset.seen = JSON.stringify(e.data); }</script>"
+    )
+    dom, console = browse(frame, 1400)
+    assert not console
+    (body,) = parse(dom).named("body")
+    seen = json.loads(body["data-seen"])
+    assert seen["room"] == width
+    assert seen["wide"] <= width
+    assert seen["over"] <= 0
+    assert (seen["drawn"], seen["failed"]) == (len(parse(page.read_text()).named("figure")), 0)
+
+
+def test_the_page_itself_draws_under_its_own_policy(page, parse, browse):
+    dom, console = browse(page)
+    assert not console
+    assert dom.count('data-state="drawn"') == len(parse(dom).named("figure"))
+    assert "could not be drawn" not in re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
