@@ -43,6 +43,9 @@ def quickstart(
         _analyze(out)
     with stages("report"):
         page = _report([out], None)
+    if settings.train.tracking.to == "wandb":
+        with stages("mirror to W&B (offline unless WANDB_MODE says otherwise)"):
+            _push(out)
     _print_costs(out, stages.seconds)
     _print_failures(failures)
     print(f"\nreport: {page.resolve()}")
@@ -144,9 +147,7 @@ def push(run: Positional[Path]) -> None:
     Args:
         run: the run folder.
     """
-    from .reports import push as push_run
-
-    print(f"pushed: {push_run(run)}")
+    print(f"pushed: {_push(run)}")
 
 
 def organism(action: Positional[str], name: Positional[str] = "", out: OutFile = None) -> None:
@@ -188,6 +189,12 @@ def _analyze(run: Path) -> list:
     return analyze_run(run)
 
 
+def _push(run: Path) -> Path:
+    from .reports import push as push_run
+
+    return push_run(run)
+
+
 def _report(runs: list[Path], out: Path | None) -> Path:
     from .dynamics.errors import ConfigError
     from .reports import write_markdown, write_report
@@ -216,7 +223,7 @@ def _print_costs(run: Path, stages: dict[str, float]) -> None:
     for name, seconds in stages.items():
         table.add_row(name, f"{seconds:.1f}")
     table.add_row("all", f"{sum(stages.values()):.1f}", style="bold")
-    costs = Run(run).measurements(probe="cost")
+    costs = Run(run).measurements(probe="cost", all_settings=True)
     if len(costs):
         spent = costs[costs["metric"] == "seconds"].groupby("position")["value"].sum()
         tokens = costs.loc[costs["metric"] == "tokens_generated", "value"].sum()
