@@ -17,7 +17,7 @@ from .tracking import TrackingConfig
 class AnalysisConfig:
     """What the run is judged by, said before it starts and hashed into run.json: it cannot be chosen afterwards."""
 
-    primary: tuple[str, ...] = ()  # metrics, as `domain/metric`; all others are exploratory
+    primary: tuple[str, ...] = ()  # as `domain` or `domain.metric`; all others are exploratory
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def test_training_learns(fit, rows_of):
 
 
 def test_the_record_says_what_the_run_was(fit, config, data_file, model_dir):
-    settings = {"checkpoints": {"first": True, "log2": True}, "analysis": {"primary": ["countdown/strict"]}}
+    settings = {"checkpoints": {"first": True, "log2": True}, "analysis": {"primary": ["countdown.strict"]}}
     run = Run(fit(**settings))
     info = run.info
     assert from_mapping(TrainConfig, info["config"]) == config(**settings)
@@ -52,7 +52,7 @@ def test_the_record_says_what_the_run_was(fit, config, data_file, model_dir):
     assert info["plan"]["steps_per_epoch"] == 3
     assert info["plan"]["warmup_steps"] == 2
     assert info["plan"]["checkpoints"] == list(run.checkpoints()) == [0, 1, 2, 4, 8, 12]
-    assert info["primaries"]["declared"] == ["countdown/strict"]
+    assert info["primaries"]["declared"] == ["countdown.strict"]
     assert set(info["versions"]) == {"sftscope", "torch", "transformers", "accelerate", "python"}
 
 
