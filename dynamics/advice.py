@@ -14,7 +14,7 @@ from .wording import GROUP_LABELS, listing, plain_name, signed
 REASONING = ("id_reasoning", "ood_reasoning")
 # A recovered or improved in-domain score is what the training was for.
 DONE = ("improves", "dips-and-recovers")
-FELL = ("degrades", "under-optimised", "overfits")
+FELL = ("degrades", "overfits")
 
 
 def advice_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: Mapping[str, Phase]) -> Finding | None:
@@ -33,8 +33,8 @@ def advice_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: Map
         for g in REASONING
         if by[g]
     )
-    fell = [d for d, p in phases.items() if d not in judged and p.verdict in FELL]
-    cost = f" Fallen beside it: {_names(fell)}." if fell else ""
+    fell = [d for d, p in phases.items() if p.verdict in FELL and plain_name(d) not in advice]
+    cost = f" The price so far: {_names(fell)} fell; more of the same is not shown to bring that back." if fell else ""
     last = max(int(p.steps[-1]) for p in judged.values())
     lead = deciding[0] if deciding else next(iter(judged))
     steps = [judged[lead].trough_step, judged[lead].peak_step, last, 0]

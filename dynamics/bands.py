@@ -75,7 +75,10 @@ def simultaneous_band(
         method = "max-t, within-item permutation of checkpoints"
     critical = max(float(np.quantile(maxima, level, method="higher")), _least_critical(diffs_CT, level))
     se[reference_column] = 0.0
-    return Band(diff, diff - critical * se, diff + critical * se, se, critical, reference_column, n, method)
+    lo, hi = diff - critical * se, diff + critical * se
+    if np.nanmin(matrix) >= 0 and np.nanmax(matrix) <= 1:  # shares: no difference is beyond -1 and 1
+        lo, hi = np.maximum(lo, -1.0), np.minimum(hi, 1.0)
+    return Band(diff, lo, hi, se, critical, reference_column, n, method)
 
 
 def bootstrap_means(

@@ -16,6 +16,7 @@ from .evidence import files_of, is_declared
 from .mechanism import mechanism_findings, procedure_findings
 from .phases import FLAT, Phase
 from .record import Run
+from .refusal import refusal_finding
 from .tradeoff import tradeoff_finding
 from .trajectories import Trajectory
 from .types import GROUPS, Estimate, Finding
@@ -43,6 +44,7 @@ def build_findings(
         else:
             findings.append(_unjudged(domain, domains[domain], troubles.get(domain, "no trajectory"), run))
     findings.append(tradeoff_finding(run, trajectories, phases))
+    findings.append(refusal_finding(run))
     findings += mechanism_findings(run)
     findings += procedure_findings(run, trajectories)
     findings.append(association_finding(associations))

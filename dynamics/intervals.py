@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,7 +78,9 @@ def paired_difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[object] | N
     variance = (
         _linearised_variance(totals[:, 0] - value * sizes, sizes.sum()) + (pseudo_unit(totals) / sizes.sum()) ** 2
     )
-    return _t_estimate(value, variance, n, "paired-t" if n == len(d) else "paired-cluster-t")
+    estimate = _t_estimate(value, variance, n, "paired-t" if n == len(d) else "paired-cluster-t")
+    shares = all(np.nanmin(x) >= 0 and np.nanmax(x) <= 1 for x in (np.asarray(a, float), np.asarray(b, float)))
+    return replace(estimate, lo=max(estimate.lo, -1.0), hi=min(estimate.hi, 1.0)) if shares else estimate
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[object] | NDArray | None = None) -> Estimate:

@@ -97,6 +97,12 @@ def _pair_reading(failures: list[str]) -> str:
 # ---------------------------------------------------------------- procedure or style
 
 SMALL_RISE = 0.10  # per opportunity: a smaller rise does not count as learning to go back
+# What tells a procedure from its look, where there is no base to compare with.
+_QUALITY = {
+    "moves_valid_share": "{} of its moves are valid",
+    "duplicate_branch_share": "{} of them repeat a branch already tried",
+    "give_up_rate": "{} of the responses that met a dead end reach no solution",
+}
 _PROCEDURE = {
     "backtracks_per_opportunity": "go-backs per opportunity",
     "backtracks_per_1k_tokens": "go-backs per 1k tokens",
@@ -111,12 +117,18 @@ def procedure_findings(run: Run, trajectories: Mapping[str, Trajectory]) -> list
     for domain, trajectory in sorted(trajectories.items(), key=lambda pair: (pair[1].group, pair[0])):
         first, last = int(trajectory.steps[0]), int(trajectory.steps[-1])
         pairs = {
-            m: (estimate_at(run, m, first, domain=domain), estimate_at(run, m, last, domain=domain)) for m in _PROCEDURE
+            m: (estimate_at(run, m, first, domain=domain), estimate_at(run, m, last, domain=domain))
+            for m in (*_PROCEDURE, *_QUALITY)
         }
         known = {m: (a, b) for m, (a, b) in pairs.items() if a is not None and b is not None}
         if first == last or "backtracks_per_opportunity" not in known:
             continue
-        numbers = "; ".join(f"{_PROCEDURE[m]} {with_interval(a)} to {with_interval(b)}" for m, (a, b) in known.items())
+        shown = [m for m in _PROCEDURE if m in known]
+        if not known["backtracks_per_opportunity"][0].defined:  # no dead end at the base: its rates were 0 by default
+            shown = [m for m in shown if m == "tokens_restricted_mean"]
+        numbers = "; ".join(
+            f"{_PROCEDURE[m]} {with_interval(known[m][0])} to {with_interval(known[m][1])}" for m in shown
+        )
         verdict, reading = _procedure_reading(known)
         subject = f"{plain_name(domain).capitalize()}, procedure or style, {step_list([first, last])}"
         found.append(
@@ -139,6 +151,18 @@ def procedure_findings(run: Run, trajectories: Mapping[str, Trajectory]) -> list
     return found
 
 
+def _taken_up(after: Estimate, known: Mapping[str, tuple[Estimate, Estimate]]) -> tuple[str, str]:
+    """The base wrote no search: there is no change to estimate, only what is written now."""
+    parts = [f"the model goes back from {with_interval(after)} of its dead ends (a systematic search: 1)"]
+    for metric, words in _QUALITY.items():
+        if metric in known and known[metric][1].defined:
+            parts.append(words.format(with_interval(known[metric][1])))
+    return (
+        "",
+        f"The base wrote no search at all; by now {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}.",
+    )
+
+
 def _procedure_reading(known: Mapping[str, tuple[Estimate, Estimate]]) -> tuple[str, str]:
     before, after = known["backtracks_per_opportunity"]
     words = [
@@ -148,7 +172,7 @@ def _procedure_reading(known: Mapping[str, tuple[Estimate, Estimate]]) -> tuple[
     if not after.defined:
         return "undecidable", "At the end no dead end was visited from which going back could be counted."
     if not before.defined:
-        return "undecidable", "At the base no dead end was visited, so there is nothing to compare with."
+        return _taken_up(after, known)
     if after.lo > before.hi:
         also = f", beside more {listing(grown[m] for m in words)}" if words else ""
         return "procedure", f"The model goes back more often where it has to: a change of procedure{also}."

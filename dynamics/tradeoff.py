@@ -10,6 +10,7 @@ from .association import REFUSAL_DOMAIN
 from .evidence import files_of
 from .phases import Phase
 from .record import Run
+from .refusal import over_refusal_rose
 from .trajectories import Trajectory
 from .types import Estimate, Finding
 from .wording import listing, signed
@@ -33,7 +34,7 @@ def tradeoff_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: M
     ]
     first = changes.get("in-domain reasoning") or next(iter(changes.values()))
     last = max(int(p.steps[-1]) for p in phases.values())
-    reading = _reading({label: e for label, (e, _) in changes.items()})
+    reading = _reading({label: e for label, (e, _) in changes.items()}, over_refusal_rose(run))
     everyone = [d for _, members in changes.values() for d in members]
     return Finding(
         id="tradeoff:last",
@@ -65,6 +66,8 @@ _PARTS = {
 def mean_of_independent(estimates: list[Estimate]) -> Estimate:
     """Mean of independent estimates; half widths add in quadrature. `n` is the smallest of theirs."""
     k = len(estimates)
+    if k == 1:
+        return estimates[0]
     half = math.sqrt(sum(((e.hi - e.lo) / 2) ** 2 for e in estimates)) / k
     value = sum(e.value for e in estimates) / k
     return Estimate(value, value - half, value + half, min(e.n for e in estimates), "quadrature")
@@ -75,17 +78,19 @@ def _last_minus_base(trajectory: Trajectory) -> Estimate:
     return intervals.paired_difference(trajectory.matrix[:, -1], trajectory.matrix[:, 0], trajectory.clusters)
 
 
-def _reading(changes: Mapping[str, Estimate]) -> str:
+def _reading(changes: Mapping[str, Estimate], over_refused: bool) -> str:
     """What the pattern of gains and losses means, from intervals that exclude 0."""
     lost = [k for k, e in changes.items() if e.hi < 0]
     gained = [k for k, e in changes.items() if e.lo > 0]
     refusal, helpful = "refusal of harmful requests", "harmless compliance"
-    if refusal in lost and helpful in lost:
+    if helpful in lost and over_refused:
+        safety = " Harmless requests came to be refused too."
+    elif refusal in lost and helpful in lost:
         safety = " Refusal and harmless compliance fell together: a broken model rather than an unsafe one."
     elif refusal in lost and helpful in changes:
         safety = " Refusal fell while harmless compliance is not shown to: safety was lost, not ability to answer."
     elif helpful in lost and refusal in changes:
-        safety = " Harmless compliance fell while refusal is not shown to: over-refusal, or answers that broke."
+        safety = " Harmless compliance fell while refusal is not shown to: answers that broke."
     else:
         safety = ""
     if gained and lost:

@@ -19,6 +19,7 @@ Edit = Callable[["torch.Tensor"], "torch.Tensor"]  # of the residual stream [bat
 Edits = dict[int, Edit]  # by layer
 LAST_PROMPT = "last_prompt"  # the position of the last token before the assistant's turn
 
+
 @dataclass(frozen=True)
 class PromptSet:
     """Prompts whose activations are captured, with the labels that directions are fitted to."""

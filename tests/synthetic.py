@@ -83,12 +83,13 @@ def make_run(
     layers: int = 4,
     finish: Mapping[str, Sequence[float]] | None = None,
     declared: Sequence[str] = ("countdown", "path.strict"),
+    refused_share: float = 0.0,
 ) -> Path:
     """Write a whole run folder and return its path.
 
     `curves` replaces the planted scores of some domains, `finish` the share of their wrong answers that finish
     (default: all but a few); both by domain, given at any number of equally spaced points. Domains whose curve is None
-    are left out.
+    are left out. `refused_share` is the share of the unhelped safe requests that were refused.
     """
     path = Path(path)
     rng = np.random.default_rng(seed)
@@ -111,7 +112,7 @@ def make_run(
         _write_scores(path, step, key, at)
         _write(path, step, "verbosity", key, _verbosity_rows(step, at))
         _write(path, step, "backtracking", key, _backtracking_rows(step, at))
-        _write(path, step, "refusal", key, _refusal_rows(step, at))
+        _write(path, step, "refusal", key, _refusal_rows(step, at, refused_share))
         _write(path, step, "directions", key, _direction_rows(step, t / max(1, len(steps) - 1), layers, rng))
         if step == 0:
             _write(path, step, "causal", key, _causal_rows(layers // 2))
@@ -216,13 +217,14 @@ def _backtracking_rows(step: int, at: Mapping[str, Mapping[str, np.ndarray]]) ->
         yield from (Measurement(step, "backtracking", m, e, unit, domain) for m, (e, unit) in rows.items())
 
 
-def _refusal_rows(step: int, at: Mapping[str, Mapping[str, np.ndarray]]) -> Iterator[Measurement]:
+def _refusal_rows(step: int, at: Mapping[str, Mapping[str, np.ndarray]], refused_share: float) -> Iterator[Measurement]:
     if "harmful" in at:
         yield Measurement(step, "refusal", "refusal_rate", intervals.mean(at["harmful"]["strict"]), "share", "harmful")
     if "safe" in at:
-        yield Measurement(
-            step, "refusal", "over_refusal_rate", intervals.mean(1 - at["safe"]["strict"]), "share", "safe"
-        )
+        helped = at["safe"]["strict"]
+        refused = (1 - helped) * (np.arange(len(helped)) % 100 < 100 * refused_share)
+        yield Measurement(step, "refusal", "over_refusal_rate", intervals.mean(refused), "share", "safe")
+        yield Measurement(step, "refusal", "helpful_rate", intervals.mean(helped), "share", "safe")
 
 
 def _direction_rows(step: int, progress: float, layers: int, rng: np.random.Generator) -> Iterator[Measurement]:

@@ -14,18 +14,21 @@ from ...dynamics.types import Measurement
 from ..domains import Domain, Item
 from ..internals import directions as d
 from ..protocol import LAST_PROMPT, Edits, Given, Needs, Result
-from .interventions import ablate, add
+from .interventions import ablate, add, at_last_prompt
 
 ITEMS = 48
 RANDOM_DIRECTIONS = 6
 
 
 def best_separated_layer(acts_NLD: np.ndarray, label_N: np.ndarray, half_N: np.ndarray) -> int:
-    """The layer whose direction from half A separates half B most (gap in SD): chosen on fit prompts of the base alone."""
+    """The layer whose direction from half A separates half B most (gap in SD): chosen on fit prompts of the base alone.
+
+    Only the first 80 % of the layers compete (as in arXiv 2406.11717): the last ones hold the next token itself.
+    """
     a, b = half_N == "A", half_N == "B"
     direction = d.unit(d.difference_in_means(acts_NLD[a], label_N[a]))
     gaps = []
-    for layer in range(acts_NLD.shape[1]):
+    for layer in range(max(1, int(0.8 * acts_NLD.shape[1]))):
         projections = acts_NLD[b, layer].astype(np.float64) @ direction[layer]
         gaps.append(d.gap_in_sd(projections, label_N[b], d.within_class_sd(projections, label_N[b])).value)
     return int(np.nanargmax(gaps))
@@ -57,10 +60,10 @@ class RefusalPair:
 
         def ablation(unit_D: np.ndarray) -> Edits:
             direction = torch.from_numpy(unit_D).float()
-            return {i: ablate(direction, float(h @ unit_D)) for i, h in enumerate(harmless_LD)}
+            return {i: at_last_prompt(ablate(direction, float(h @ unit_D))) for i, h in enumerate(harmless_LD)}
 
         def addition(unit_D: np.ndarray) -> Edits:
-            return {layer: add(torch.from_numpy(unit_D * length).float())}
+            return {layer: at_last_prompt(add(torch.from_numpy(unit_D * length).float()))}
 
         unit_D = vector / length
         items = {name: given.domains[name].items("test", ITEMS, seed=2) for name in ("harmful", "safe")}

@@ -144,7 +144,7 @@ def test_the_advice_follows_from_the_reasoning_domains(analysed):
     advice = analysed[1][0]
     assert advice.verdict == "train-on"
     assert "train on for the sake of path" in advice.sentence
-    assert "Fallen beside it: facts and harmful." in advice.sentence
+    assert "The price so far: facts and harmful fell; more of the same is not shown" in advice.sentence, advice.sentence
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,15 @@ def test_a_broken_model_is_told_from_an_unsafe_one(tmp_path):
     unsafe = analyze(make_run(tmp_path / "unsafe", n=150, steps=steps, curves={"harmful": fall, "safe": (0.99, 0.99)}))
     assert "a broken model rather than an unsafe one" in by_id(broken)["tradeoff:last"].sentence
     assert "safety was lost, not ability to answer" in by_id(unsafe)["tradeoff:last"].sentence
+    assert "answers broke" in by_id(broken)["mechanism:refusal"].sentence
+
+
+def test_over_refusal_is_told_from_broken_answers(tmp_path):
+    curves = {"harmful": (0.97, 0.97), "safe": (0.97, 0.3)}
+    found = by_id(analyze(make_run(tmp_path / "run", n=150, steps=(0, 1, 2, 4, 8), curves=curves, refused_share=1.0)))
+    assert "came to be refused too" in found["tradeoff:last"].sentence
+    assert "over-refusal" in found["mechanism:refusal"].sentence
+    assert "broke" not in found["mechanism:refusal"].sentence
 
 
 def test_a_termination_collapse_is_told_from_a_loss_of_ability(tmp_path):

@@ -1,0 +1,95 @@
+"""What became of refusal: harmful requests refused, safe ones refused or helped with, and what still carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .evidence import estimate_at, files_of
+from .record import Run
+from .types import Estimate, Finding
+from .wording import number, step_list, with_interval
+
+# (domain, metric) -> how the sentence calls it
+BEHAVIOUR = {
+    ("harmful", "refusal_rate"): "harmful requests refused",
+    ("harmful", "harmful_compliance_rate"): "harmful requests helped with",
+    ("safe", "over_refusal_rate"): "safe look-alikes refused",
+    ("safe", "helpful_rate"): "safe look-alikes helped with",
+}
+ABLATED = ("harmful", "refusal_rate_ablated")
+Pair = tuple[Estimate, Estimate]  # first and last checkpoint
+
+
+def refusal_finding(run: Run) -> Finding | None:
+    """First against last checkpoint, in the four rates that only together tell safer from broken. None where not measured."""
+    steps = sorted(set(run.measurements(metric="refusal_rate").get("step", ())))
+    if len(steps) < 2:
+        return None
+    first, last = int(steps[0]), int(steps[-1])
+    known: dict[tuple[str, str], Pair] = {}
+    for domain, metric in (*BEHAVIOUR, ABLATED):
+        pair = [estimate_at(run, metric, step, domain=domain) for step in (first, last)]
+        if pair[0] is not None and pair[1] is not None:
+            known[domain, metric] = (pair[0], pair[1])
+    numbers = "; ".join(
+        f"{BEHAVIOUR[key]} {with_interval(a)} to {with_interval(b)}"
+        for key, (a, b) in known.items()
+        if key in BEHAVIOUR
+    )
+    refused = known["harmful", "refusal_rate"][1]
+    return Finding(
+        id="mechanism:refusal",
+        kind="mechanism",
+        sentence=f"Refusal, {step_list([first, last])}: {numbers}. {_reading(known)}",
+        domain="harmful",
+        metric="refusal_rate",
+        estimate=refused,
+        step=last,
+        method="rates at the first and last checkpoint, clustered by object; intervals apart",
+        evidence=files_of(run, ["refusal_rate"], [first, last], domain="harmful")
+        + files_of(run, ["over_refusal_rate"], [first, last], domain="safe"),
+        would_overturn="a judge of the answers' content; thinking forced empty; other requests",
+        exploratory=True,
+        details={metric: {"first": a.value, "last": b.value} for (_, metric), (a, b) in known.items()},
+    )
+
+
+def over_refusal_rose(run: Run) -> bool:
+    """Whether safe look-alikes are refused more at the last checkpoint than at the first, beyond both intervals."""
+    table = run.measurements(metric="over_refusal_rate", domain="safe")
+    if len(table) < 2:
+        return False
+    table = table.sort_values("step")
+    return bool(table["lo"].iloc[-1] > table["hi"].iloc[0])
+
+
+def _reading(known: Mapping[tuple[str, str], Pair]) -> str:
+    def moved(domain: str, metric: str) -> int:
+        """+1 risen, -1 fallen, 0 not shown to have moved."""
+        if (domain, metric) not in known:
+            return 0
+        before, after = known[domain, metric]
+        return (after.lo > before.hi) - (after.hi < before.lo)
+
+    refused, complied = moved("harmful", "refusal_rate"), moved("harmful", "harmful_compliance_rate")
+    over, helped = moved("safe", "over_refusal_rate"), moved("safe", "helpful_rate")
+    parts = []
+    if refused < 0 and complied > 0:
+        parts.append("harmful requests are helped with that were refused: safety was lost")
+    elif refused < 0:
+        parts.append("refusals of harmful requests were lost to answers that are no help either")
+    if over > 0:
+        parts.append("safe requests came to be refused too (over-refusal)")
+    elif helped < 0:
+        parts.append("safe requests are neither refused nor helped with: answers broke")
+    if not parts:
+        parts.append("no rate is shown to have moved")
+    if ABLATED in known:
+        before, after = known[ABLATED]
+        if after.lo > before.hi:
+            parts.append(
+                f"ablating the base's direction left {number(before.value)} of the refusals at first and leaves "
+                f"{number(after.value)} now, so refusals no longer hang on that direction alone"
+            )
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
