@@ -147,7 +147,8 @@ def push(run: Positional[Path]) -> None:
     Args:
         run: the run folder.
     """
-    print(f"pushed: {_push(run)}")
+    folder = _push(run)
+    print(f"pushed: {folder.resolve()}" if folder else "nothing pushed: WANDB_MODE is disabled")
 
 
 def organism(action: Positional[str], name: Positional[str] = "", out: OutFile = None) -> None:
@@ -189,7 +190,7 @@ def _analyze(run: Path) -> list:
     return analyze_run(run)
 
 
-def _push(run: Path) -> Path:
+def _push(run: Path) -> Path | None:
     from .reports import push as push_run
 
     return push_run(run)

@@ -122,7 +122,8 @@ def _widest(phase: Phase) -> str:
 
 def _margin(phase: Phase) -> str:
     more = ", more than the base has to lose" if phase.margin > phase.base.value else ""
-    return f"smallest detectable dip {number(phase.margin)}{more} (n = {phase.n})"
+    units = f"n = {phase.n}" + (f" objects, {phase.items} items" if phase.items > phase.n else "")
+    return f"smallest detectable dip {number(phase.margin)}{more} ({units})"
 
 
 def _seen(phase: Phase) -> list[tuple[int, Estimate]]:
@@ -151,6 +152,7 @@ def _details(phase: Phase, group: str) -> dict[str, Any]:
     return {
         "group": group,
         "n": phase.n,
+        "items": phase.items,
         "reason": phase.reason,
         "score_base": interval(phase.base),
         "score_last": interval(phase.last),

@@ -40,6 +40,7 @@ class Phase:
     recovery_interval: tuple[int | None, int | None] | None = None  # None inside: not within the run
     final: Estimate = _UNDEFINED  # last minus base, with the band's bounds
     peak_step: int | None = None
+    items: int = 0  # items behind the `n` units; more than `n` where items share an object
     peak: Estimate = _UNDEFINED  # highest checkpoint minus base, with the band's bounds
     peak_vs_last: Estimate = _UNDEFINED
     single_checkpoint_dip: bool = False  # items resample questions, not training noise: one checkpoint may be luck
@@ -92,6 +93,7 @@ def judge(trajectory: Trajectory, *, moving: Moving | Callable[[], Moving] | Non
         verdict=verdict,
         reason=reason,
         n=band.n,
+        items=len(trajectory.items),
         steps=steps,
         base=base,
         last=last,

@@ -85,7 +85,7 @@ def title_line(source: Source) -> str:
     measured = f"measured at {len(steps)} checkpoint{'s' * (len(steps) != 1)}"
     if steps:
         measured += f" (step {steps[0]} to {steps[-1]})" if len(steps) > 1 else f" (step {steps[0]})"
-    items = sorted({int(n) for n in source.bands["n"]})
+    items = sorted({len(source.run.items(domain, "strict")) for domain in set(source.bands["domain"])})
     per = f" on {items[0]}" + (f" to {items[-1]}" if len(items) > 1 else "") + " items a domain" if items else ""
     return f"{', '.join([*parts, measured])}{per}."
 
