@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -184,26 +185,43 @@ def _interrupted(out: Path) -> bool:
     return (out / "run.json").is_file() and any((out / "resume").glob("step-*"))
 
 
-def _analyze(run: Path) -> list:
-    from .dynamics.analysis import analyze as analyze_run
+@contextmanager
+def _busy(doing: str) -> Iterator[None]:
+    """A sign of life, with the time passed, for stages of a few seconds that cannot tell how far they are."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    return analyze_run(run)
+    with Progress(
+        SpinnerColumn(), TextColumn(doing), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    ) as bar:
+        bar.add_task("")
+        yield
+
+
+def _analyze(run: Path) -> list:
+    with _busy("analysing"):
+        from .dynamics.analysis import analyze as analyze_run
+
+        return analyze_run(run)
 
 
 def _push(run: Path) -> Path | None:
-    from .reports import push as push_run
+    with _busy("mirroring to W&B"):
+        from .reports import push as push_run
 
-    return push_run(run)
+        return push_run(run)
 
 
 def _report(runs: list[Path], out: Path | None) -> Path:
     from .dynamics.errors import ConfigError
-    from .reports import write_markdown, write_report
 
     if len(runs) != 1:
         raise ConfigError(f"a report is of one run, and {len(runs)} were given")
-    write_markdown(runs[0], (out or runs[0] / "report.html").with_suffix(".md"))
-    return write_report(runs[0], out)
+    with _busy("writing the report"):
+        from .reports import write_markdown, write_report
+
+        write_markdown(runs[0], (out or runs[0] / "report.html").with_suffix(".md"))
+        return write_report(runs[0], out)
 
 
 def _print_settings(mapping: dict) -> None:

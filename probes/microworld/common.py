@@ -15,6 +15,7 @@ from ..domains import Grade, Item, Response, Split
 SPLIT_SHARES: dict[Split, float] = {"train": 0.6, "probe": 0.3, "test": 0.1}
 NUMBERS = tuple(str(n) for n in range(100))
 ANSWER = "answer"
+EXHAUSTED = 20_000  # draws without a new item after which a domain is taken to have no more
 
 
 def content_id(domain: str, content: str) -> str:
@@ -78,19 +79,22 @@ class MicroDomain(ABC):
         """`n` distinct items of a split. Raises ConfigError where the domain has fewer."""
         rng = random.Random(f"{self.name}|{split}|{seed}")
         found: dict[str, Item] = {}
-        for _ in range(400 * n):
-            if len(found) == n:
-                return list(found.values())
+        in_vain = 0  # draws since the last new item
+        while len(found) < n and in_vain < EXHAUSTED:
+            in_vain += 1
             problem = self.problem(rng)
             content = self.content(problem)
             if split_of(self.name, content) != split:
                 continue
             key = content_id(self.name, content)
             if key not in found:
+                in_vain = 0
                 found[key] = Item(key, self.prompt(problem), problem, self.cluster(problem) or key)
-        raise ConfigError(
-            f"{self.name} has only {len(found)} distinct items in the {split!r} split, {n} were asked for: ask for fewer"
-        )
+        if len(found) < n:
+            raise ConfigError(
+                f"{self.name} has only {len(found)} distinct items in the {split!r} split, {n} were asked for: ask for fewer"
+            )
+        return list(found.values())
 
     def grade(self, item: Item, response: Response) -> Grade:
         parsed, correct = self.judge(item.reference, response.answer)
