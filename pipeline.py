@@ -22,7 +22,8 @@ from .dynamics.weights import check_folder
 from .executor import Unit, default_workers, progress_bar, run_units
 from .probes import organisms
 from .probes.checkpoints import Checkpoint, find_checkpoints, load_model, load_tokenizer
-from .probes.microworld.corpus import FineTuningArm, PretrainingCorpus, write_records
+from .probes.microworld.arms import FineTuningArm
+from .probes.microworld.corpus import PretrainingCorpus, write_records
 from .probes.planner import Planner, ProbeConfig
 from .train import CheckpointHook, TrainConfig
 

@@ -1,4 +1,4 @@
-"""Records to train on: the mixture that pretrains a base organism, and the arms that fine-tune it."""
+"""Records to train on: the mixture that pretrains a base organism (`arms.py` holds what fine-tunes it)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from ...dynamics.errors import ConfigError, nearest
 from ...dynamics.storage import whole_file
@@ -55,24 +54,6 @@ class PretrainingCorpus:
                 "prompt": domain.prompt(problem),
                 "response": domain.worked(problem) if traced else domain.direct(problem),
             }
-
-
-@dataclass(frozen=True)
-class FineTuningArm:
-    """`rows` distinct training items of one domain, answered with or without the worked trace."""
-
-    rows: int
-    domain: str = "countdown"
-    rendering: Literal["worked", "direct"] = "worked"
-    seed: int = 0
-
-    def records(self) -> Iterator[Record]:
-        if self.domain not in DOMAINS:
-            raise ConfigError(f"unknown domain {self.domain!r}: {nearest(self.domain, DOMAINS)}")
-        domain = DOMAINS[self.domain]
-        for item in domain.items("train", self.rows, self.seed):
-            response = domain.worked(item.reference) if self.rendering == "worked" else domain.direct(item.reference)
-            yield {"domain": domain.name, "prompt": item.prompt, "response": response}
 
 
 def write_records(path: Path, records: Iterator[Record]) -> int:

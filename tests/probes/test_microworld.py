@@ -9,7 +9,8 @@ import pytest
 from sftscope.dynamics.errors import ConfigError
 from sftscope.probes.domains import Response
 from sftscope.probes.microworld import DOMAINS
-from sftscope.probes.microworld.corpus import FineTuningArm, PretrainingCorpus
+from sftscope.probes.microworld.arms import FineTuningArm
+from sftscope.probes.microworld.corpus import PretrainingCorpus
 from sftscope.probes.microworld.countdown import reachable
 from sftscope.probes.microworld.requests import HARMFUL_OBJECTS, SAFE_OBJECTS, is_refusal
 
@@ -90,7 +91,7 @@ def test_the_trace_share_is_what_the_corpus_says():
 
 def test_corpora_refuse_unknown_domains():
     with pytest.raises(ConfigError, match="countdown"):
-        list(FineTuningArm(3, domain="countdwn").records())
+        FineTuningArm(3, domain="countdwn")
     with pytest.raises(ConfigError, match="facts has only"):
         DOMAINS["facts"].items("test", 10_000)
 
