@@ -76,7 +76,7 @@ def _train(config: str, out: Path | None, resume: bool, overrides: list[str]) ->
     quiet_libraries()
     _print_settings(to_mapping(recipe))
     run = train_run(recipe, out, resume=resume)
-    print(f"run: {run.path.resolve()}")
+    print(f"run: {run.path.resolve()}\nnext: sftscope probe {out}, then analyze and report")
 
 
 def probe(

@@ -99,3 +99,14 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     if tokenizer.eos_token_id is None:
         raise CheckpointError(f"the tokenizer in {checkpoint.path} has no end token: responses would never finish")
     return tokenizer
+
+
+def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Raise CheckpointError where the tokenizer has ids for which the model has no embedding. (More rows than ids is common.)"""
+    embeddings: Any = model.get_input_embeddings()
+    rows = int(embeddings.weight.shape[0])
+    if len(tokenizer) > rows:
+        raise CheckpointError(
+            f"{path} has {rows:,} embeddings and its tokenizer {len(tokenizer):,} tokens: they do not belong together; "
+            "give the tokenizer that the weights were trained with"
+        )

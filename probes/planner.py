@@ -19,7 +19,7 @@ from ..dynamics.errors import CheckpointError, ConfigError, SftscopeError, neare
 from ..dynamics.record import read_samples, step_name, write_measurements, write_samples
 from ..dynamics.storage import content_key
 from ..dynamics.types import Estimate, Measurement
-from .checkpoints import Checkpoint, load_model, load_tokenizer
+from .checkpoints import Checkpoint, check_fit, load_model, load_tokenizer
 from .domains import Domain, Item, Response, Split
 from .engines import Sampling
 from .microworld import DOMAINS
@@ -82,6 +82,7 @@ class Planner:
         self.items: dict[str, list[Item]] = {
             n: d.items(config.split, config.items, config.seed) for n, d in self.domains.items()
         }
+        self._check_words()
         self._prompt_sets: dict[str, PromptSet] = {}
         self._template = content_key(self.tokenizer.chat_template, self._render(["a"]))
 
@@ -203,6 +204,19 @@ class Planner:
 
     # -- parts
 
+    def _check_words(self) -> None:
+        """CheckpointError where the tokenizer cannot read the questions: the model would be asked something else."""
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None or unknown in (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self._pad):
+            return  # byte-level tokenizers read everything; some name their end token as "unknown" too
+        for name, items in self.items.items():
+            for item, ids in zip(items, self._render([i.prompt for i in items]), strict=True):
+                if unknown in ids:
+                    raise CheckpointError(
+                        f"the tokenizer of {self.base.path} does not know every word of {item.prompt!r} ({name}): "
+                        "give the tokenizer that belongs to the weights, or other `probes.domains`"
+                    )
+
     @property
     def _pad(self) -> int:
         pad = self.tokenizer.pad_token_id
@@ -262,6 +276,7 @@ class _Work:
         if self._model is None:
             since = time.perf_counter()
             self._model = load_model(self.checkpoint)
+            check_fit(self._model, self.planner.tokenizer, self.checkpoint.path)
             self.cost.add("load", since)
         return self._model
 

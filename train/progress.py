@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -33,13 +34,17 @@ def progress_bar(total: int, done: int, *, hidden: bool) -> Iterator[Callable[[d
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Without the bars that transformers draws for every load and save: they would break ours."""
+    """Without the bars that transformers draws for every load and save, and without accelerate's word on tied weights
+    (saved once, tied again on loading) at every full state: both would break ours."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    saving = getLogger("accelerate.utils.other")
+    shown, level = logging.is_progress_bar_enabled(), saving.level
     logging.disable_progress_bar()
+    saving.setLevel(ERROR)
     try:
         yield
     finally:
+        saving.setLevel(level)
         if shown:
             logging.enable_progress_bar()

@@ -121,6 +121,27 @@ def test_a_truncated_checkpoint_is_an_error_that_names_the_file(run, micro_folde
     assert not (run / "samples").exists()
 
 
+def test_a_tokenizer_of_another_model_is_refused(run, micro_folder, micro_tokenizer, tmp_path):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    base = Checkpoint(0, micro_folder)
+    larger = tmp_path / "larger"
+    shutil.copytree(micro_folder, larger)
+    longer = micro_tokenizer.__class__.from_pretrained(micro_folder)
+    longer.add_tokens([f"new{i}" for i in range(5)])
+    longer.save_pretrained(larger)
+    with pytest.raises(CheckpointError, match="do not belong together"):
+        Planner(run, Checkpoint(0, larger), SMALL).measure(Checkpoint(0, larger))
+
+    foreign = Tokenizer(WordLevel({"<unk>": 0, "<eos>": 1, "<pad>": 2, "hello": 3}, unk_token="<unk>"))
+    other = PreTrainedTokenizerFast(tokenizer_object=foreign, unk_token="<unk>", eos_token="<eos>", pad_token="<pad>")
+    other.chat_template = micro_tokenizer.chat_template
+    with pytest.raises(CheckpointError, match="does not know every word of"):
+        Planner(run, base, SMALL, tokenizer=other)
+
+
 def test_checkpoints_are_found_and_ordered(tmp_path, micro_folder):
     for name in ("checkpoint-20", "checkpoint-3", "other"):
         shutil.copytree(micro_folder, tmp_path / "many" / name)
