@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .dynamics.errors import CheckpointError, ConfigError, SftscopeError, nearest
-from .dynamics.record import Run, create_run, write_measurements
+from .dynamics.record import Run, create_run, step_name, write_measurements
 from .dynamics.settings import from_mapping, read_yaml, to_mapping
 from .dynamics.storage import content_key, whole_folder, write_json
 from .dynamics.types import Measurement
@@ -154,10 +154,12 @@ def probe_run(
     count = min(workers or default_workers(), len(units))
     with progress_bar("probing checkpoints", len(units), quiet) as advance:
         for unit, error in run_units(units, do_unit, count, advance):
+            step = unit.payload["checkpoint"]["step"]
             if error:
-                step = unit.payload["checkpoint"]["step"]
-                checkpoint = next(c for c in todo if c.step == step)
-                failures.append(_record_failure(run, checkpoint, error))
+                failures.append(_record_failure(run, next(c for c in todo if c.step == step), error))
+            else:  # what failed before is mended
+                for mended in (run.path / "measurements" / step_name(step)).glob("checkpoint-*.failed.parquet"):
+                    mended.unlink()
     return failures
 
 

@@ -101,6 +101,14 @@ def test_a_foreign_folder_is_probed_into_a_run_and_left_as_it_was(workplace, mic
     assert set(run.measurements(failed=True).query("status == 'failed'")["step"]) == {10}
     sftscope("analyze", "runs/theirs", cwd=tmp_path)
 
+    shutil.copy(
+        micro_folder / "model.safetensors", weights
+    )  # mended: only what is missing is done, and the failure is gone
+    sftscope("probe", foreign, "-o", "runs/theirs", "--config", "few.yaml", cwd=tmp_path)
+    run = Run(tmp_path / "runs" / "theirs")
+    assert set(run.measurements(metric="score_strict")["step"]) == {0, 10, 20}
+    assert run.measurements(failed=True).query("status == 'failed'").empty
+
 
 def with_change(workplace: Path, micro_folder: Path, **changes) -> Path:
     mapping = recipe(micro_folder)
