@@ -157,7 +157,7 @@ def _details(phase: Phase, group: str) -> dict[str, Any]:
         "score_base": interval(phase.base),
         "score_last": interval(phase.last),
         "depth": interval(phase.depth),
-        "margin": float(phase.margin),
+        "smallest_detectable_dip": float(phase.margin),
         "trough_step": phase.trough_step,
         "trough_interval": _list(phase.trough_interval),
         "recovery_step": phase.recovery_step,

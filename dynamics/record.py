@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -24,6 +25,13 @@ from .storage import MANIFEST, content_key, whole_file, write_json
 from .types import Finding, Group, Measurement
 
 SCHEMA = 1
+NUMBERS = {
+    "value",
+    "lo",
+    "hi",
+    "smallest_detectable_dip",
+    "band_critical",
+}  # of findings: numbers that can be undefined
 RUN_FILE, STEPS_FILE, FINDINGS_FILE = "run.json", "steps.jsonl", "findings.json"
 
 
@@ -349,7 +357,12 @@ class Run:
         file = self.path / FINDINGS_FILE
         if not file.is_file():
             raise RecordError(f"{self.path} has no {FINDINGS_FILE} yet: run `sftscope analyze {self.path}`")
-        return json.loads(file.read_text())["findings"]
+        return json.loads(file.read_text(), object_hook=_undefined_is_nan)["findings"]
+
+
+def _undefined_is_nan(record: dict[str, Any]) -> dict[str, Any]:
+    """In JSON an undefined number is null; in Python it is NaN again. Entries that may be None for other reasons stay."""
+    return {k: math.nan if v is None and k in NUMBERS else v for k, v in record.items()}
 
 
 def config_hash(mapping: dict[str, Any]) -> str:

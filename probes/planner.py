@@ -180,27 +180,22 @@ class Planner:
         self._record_cost(checkpoint, cost)
         return rows
 
-    def capture(self, checkpoint: Checkpoint, name: str, model: PreTrainedModel) -> np.ndarray:
-        """Activations on a prompt set, stored or captured now: float32 [items, layers, width], at the store's precision."""
+    def store_activations(self, checkpoint: Checkpoint, name: str, model: PreTrainedModel) -> None:
+        """Capture the residual stream on a prompt set and write it to the checkpoint's HDF5 file."""
         from .internals.capture import capture_last_prompt
-        from .internals.store import read_activations, write_activations
+        from .internals.store import write_activations
 
-        file = self._activation_file(checkpoint, name)
-        if not file.exists():
-            prompts = self._prompts(name)
-            ids = self._render([i.prompt for i in prompts.items])
-            acts = capture_last_prompt(model, ids, pad_id=self._pad)
-            write_activations(
-                self.run,
-                checkpoint.step,
-                name,
-                key=file.stem.removeprefix(f"{name}-"),
-                acts_NLD=acts,
-                position=LAST_PROMPT,
-                items=[i.id for i in prompts.items],
-                attrs={"weights": checkpoint.weights, "template": self._template},
-            )
-        return read_activations(file, LAST_PROMPT)
+        prompts, file = self._prompts(name), self._activation_file(checkpoint, name)
+        write_activations(
+            self.run,
+            checkpoint.step,
+            name,
+            key=file.stem.removeprefix(f"{name}-"),
+            acts_NLD=capture_last_prompt(model, self._render([i.prompt for i in prompts.items]), pad_id=self._pad),
+            position=LAST_PROMPT,
+            items=[i.id for i in prompts.items],
+            attrs={"weights": checkpoint.weights, "template": self._template},
+        )
 
     # -- parts
 
@@ -281,14 +276,16 @@ class _Work:
         return self._model
 
     def _capture(self, checkpoint: Checkpoint, name: str) -> Captured:
+        from .internals.store import read_activations
+
         at = (checkpoint.step, name)
         if at not in self._captured:
             since = time.perf_counter()
-            own = checkpoint.weights == self.checkpoint.weights
-            if self.planner._activation_file(checkpoint, name).exists():
-                acts = self.planner.capture(checkpoint, name, None)  # type: ignore[arg-type]  # read, not captured
-            else:
-                acts = self.planner.capture(checkpoint, name, self.model() if own else load_model(checkpoint))
+            file = self.planner._activation_file(checkpoint, name)
+            if not file.exists():
+                own = checkpoint.weights == self.checkpoint.weights
+                self.planner.store_activations(checkpoint, name, self.model() if own else load_model(checkpoint))
+            acts = read_activations(file, LAST_PROMPT)  # at the store's precision, whoever captured them
             self._captured[at] = Captured(self.planner._prompts(name), acts)
             self.cost.add("capture", since)
         return self._captured[at]

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
-from sftscope.dynamics import DataError, Measurement, RecordError, analyze, intervals
+from sftscope.dynamics import DataError, Measurement, RecordError, Run, analyze, intervals
 from sftscope.dynamics.record import create_run, write_measurements
 from synthetic import STEPS, VERDICTS, make_run
 
@@ -54,6 +55,20 @@ def test_new_measurements_are_analysed(analysed_run):
     write_measurements(analysed_run, 2, "late", key="x", settings="s", rows=[row])
     assert any("no memory" in f.sentence for f in analyze(analysed_run))
     assert times(analysed_run) != before
+
+
+def test_findings_are_strict_json_and_undefined_numbers_come_back_as_nan(tmp_path):
+    path = make_run(tmp_path / "run", n=40, steps=(0,))
+    analyze(path)
+
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    json.loads((path / "findings.json").read_text(), parse_constant=refuse)
+    phase = next(f for f in Run(path).findings() if f["kind"] == "phase")
+    assert math.isnan(phase["estimate"]["value"])
+    assert math.isnan(phase["details"]["smallest_detectable_dip"])
+    assert phase["details"]["trough_step"] is None
 
 
 @pytest.mark.parametrize("lost", ["findings.json", "analysis/bands.parquet", "analysis/key.json"])

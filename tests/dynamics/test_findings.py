@@ -126,7 +126,7 @@ def test_every_finding_names_its_evidence_and_what_would_overturn_it(analysed):
     phase = by_id(findings)["phase:countdown"]
     assert any(f.startswith("items/") for f in phase.evidence)
     assert phase.details["depth"]["lo"] > 0
-    assert phase.details["margin"] > 0
+    assert phase.details["smallest_detectable_dip"] > 0
 
 
 def test_procedure_and_style_are_reported_with_their_parts(analysed):
