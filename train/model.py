@@ -65,10 +65,27 @@ def base_identity(config: ModelConfig) -> dict[str, Any]:
 
 
 def check_folder(path: str) -> None:
-    """CheckpointError when a local model folder is missing, incomplete or damaged. Hub ids are left to the hub."""
+    """CheckpointError when a model folder is missing, incomplete or damaged, or a hub id is not to be had."""
     folder = Path(path).expanduser()
     if folder.exists() or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
         weights.check_folder(folder)
+    else:
+        _check_hub(path)
+
+
+def _check_hub(name: str) -> None:
+    """One quick question, where loading would try for a minute to reach a hub that is not there."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return
+        HfApi().model_info(name, timeout=15)
+    except Exception as error:  # the hub client passes on the errors of whatever HTTP library it uses
+        raise CheckpointError(
+            f"no model folder at {name!r}, and the hub does not give it ({_first_line(error)}): "
+            "give a folder in Hugging Face layout, or the id of a model you can reach"
+        ) from error
 
 
 def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:

@@ -130,6 +130,7 @@ def with_change(workplace: Path, micro_folder: Path, **changes) -> Path:
         ({"trian": {}}, "did you mean 'train'"),
         ({"train__model": {"path": "/no/such/model"}}, "/no/such/model"),
         ({"train__model": {"path": "organism:qwen3-0.8m"}}, "qwen3-0.9m"),
+        ({"train__model": {"path": "no-such-folder"}}, "no model folder at 'no-such-folder'"),
         ({"train__optim": {"lr": "fast"}}, "`train.optim.lr` must be of type float, not 'fast'"),
         ({"probes": {"domains": ["countdwn"]}}, "did you mean 'countdown'"),
         ({"arm": {"rows": 10**7}}, "has only"),
