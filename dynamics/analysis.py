@@ -67,21 +67,19 @@ def bands_table(trajectories: dict[str, Trajectory], phases: dict[str, Phase]) -
 
 
 _BAND_COLUMNS = [
-    *(
-        "domain",
-        "group",
-        "metric",
-        "step",
-        "score",
-        "score_lo",
-        "score_hi",
-        "diff",
-        "diff_lo",
-        "diff_hi",
-        "n",
-        "margin",
-        "verdict",
-    )
+    "domain",
+    "group",
+    "metric",
+    "step",
+    "score",
+    "score_lo",
+    "score_hi",
+    "diff",
+    "diff_lo",
+    "diff_hi",
+    "n",
+    "margin",
+    "verdict",
 ]
 
 

@@ -94,15 +94,15 @@ def check_new(run: Path, config: TrainConfig, *, resume: bool) -> None:
             f"{_difference(there.get('config', {}), to_mapping(config))}. "
             "Give another output folder, or the config that made this one (it is in its run.json)"
         )
+    if resume_folder(run) is None:
+        raise RecordError(
+            f"{run} holds this run, begun and not ended, and no state to resume from: it ended before its first one, or "
+            "`checkpoints.resume_every` is not set. Delete the folder, or give another"
+        )
     if not resume:
         raise RecordError(
             f"{run} holds this run, begun and not ended: pass --resume to go on from its last state, "
             "or give another folder"
-        )
-    if resume_folder(run) is None:
-        raise RecordError(
-            f"{run} holds no state to resume from: `checkpoints.resume_every` is not set, or the run ended before its "
-            "first one. Delete the folder, or give another, and start again"
         )
 
 

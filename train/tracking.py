@@ -84,7 +84,7 @@ def _wandb_kwargs(config: TrackingConfig, run: Path, run_id: str) -> dict[str, A
         "dir": str(run),
         "name": run.name,
         "id": run_id,
-        "group": config.group,
+        "group": config.group or run.name,  # what is measured later joins it there
         "mode": mode,
         "resume": "allow" if mode == "online" else None,  # offline, the rows join when they are synced
         "settings": settings,
