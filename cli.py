@@ -71,9 +71,7 @@ def _train(config: str, out: Path | None, resume: bool, overrides: list[str]) ->
     from .pipeline import quiet_libraries, read_recipe, train_run
 
     out = out or Path("runs") / Path(config).stem
-    recipe = read_recipe(config, out)
-    if overrides:
-        recipe = tyro.cli(type(recipe), prog="sftscope train CONFIG", default=recipe, args=overrides)
+    recipe = read_recipe(config, out, overrides)
     quiet_libraries()
     _print_settings(to_mapping(recipe))
     run = train_run(recipe, out, resume=resume)

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from .probes.planner import Planner, ProbeConfig
 from .train import CheckpointHook, TrainConfig
 
 CONFIGS = Path(__file__).parent / "configs"
+MADE_FROM_ARM = Path("(made from `arm`)")  # stands for `train.data.path` until the arm is final
 
 
 @dataclass(frozen=True)
@@ -39,28 +40,41 @@ class Recipe:
     arm: FineTuningArm | None = None  # records of the micro-world, made for this run; null: `train.data.path` is yours
 
 
-def read_recipe(name: str | Path, out: Path) -> Recipe:
-    """A recipe by path, or by the name of one that ships (`quickstart`). `out` is where made records are put beside.
+def read_recipe(name: str | Path, out: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by path, or by the name of one that ships (`quickstart`), with settings given as flags of their full name.
 
-    Raises ConfigError for unknown keys and values, naming the nearest valid ones.
+    `out` is the run folder that records made for the run are put beside. Raises ConfigError for unknown keys and values,
+    naming the nearest valid ones.
     """
     path = Path(name)
     shipped = CONFIGS / f"{name}.yaml"
     mapping = read_yaml(shipped if not path.exists() and shipped.is_file() else path)
-    return parse_recipe(mapping, out)
+    return parse_recipe(mapping, out, overrides)
 
 
-def parse_recipe(mapping: dict[str, Any], out: Path) -> Recipe:
+def parse_recipe(mapping: dict[str, Any], out: Path, overrides: Sequence[str] = ()) -> Recipe:
     mapping = json.loads(json.dumps(mapping))  # ours to change
     train = mapping.get("train")
-    if isinstance(train, dict):
-        model, data = train.get("model"), train.setdefault("data", {})
-        if isinstance(model, dict) and isinstance(model.get("path"), str):
-            model["path"] = organisms.resolve(model["path"])
-        if mapping.get("arm") is not None and isinstance(data, dict):
-            arm = from_mapping(FineTuningArm, mapping["arm"], "arm")
-            data.setdefault("path", str(_records_path(arm, out)))
-    return from_mapping(Recipe, mapping)
+    if isinstance(train, dict) and mapping.get("arm") is not None and isinstance(train.setdefault("data", {}), dict):
+        train["data"].setdefault("path", str(MADE_FROM_ARM))
+    recipe = from_mapping(Recipe, mapping)
+    if overrides:
+        import tyro
+
+        # An optional section is a section, not a subcommand: `--arm.rows 32` changes the arm that the recipe has.
+        config = (tyro.conf.AvoidSubcommands,)
+        recipe = tyro.cli(Recipe, prog="sftscope train CONFIG", default=recipe, args=list(overrides), config=config)
+    return _resolved(recipe, out)
+
+
+def _resolved(recipe: Recipe, out: Path) -> Recipe:
+    """Names turned into paths, last of all: a flag may have changed what they follow from."""
+    model, data = recipe.train.model, recipe.train.data
+    if model.path is not None:
+        model = replace(model, path=organisms.resolve(model.path))
+    if data.path == MADE_FROM_ARM and recipe.arm is not None:
+        data = replace(data, path=_records_path(recipe.arm, out))
+    return replace(recipe, train=replace(recipe.train, model=model, data=data))
 
 
 def _records_path(arm: FineTuningArm, out: Path) -> Path:
@@ -133,7 +147,7 @@ def probe_run(
 ) -> list[str]:
     """Measure what is missing at every checkpoint; gives the failures, each a sentence.
 
-    Checkpoints are independent units once the base's activations are there, so the base comes first where they are not.
+    Checkpoints are independent units: a worker that finds the base's activations missing captures them itself.
     """
     if not checkpoints:
         raise CheckpointError(f"{run.path} has no checkpoints to probe")

@@ -208,6 +208,21 @@ def test_overrides_reach_the_run(workplace):
     assert info["plan"]["checkpoints"] == [0, 1, 2]
 
 
+def test_paths_follow_from_the_overridden_settings(workplace, tmp_path):
+    from sftscope.pipeline import read_recipe
+    from sftscope.probes import organisms
+
+    small = workplace / "small.yaml"
+    plain = read_recipe(small, tmp_path / "run")
+    changed = read_recipe(small, tmp_path / "run", ["--arm.rows", "32", "--train.model.path", "organism:qwen3-0.9m"])
+    assert changed.arm.rows == 32
+    assert changed.train.data.path != plain.train.data.path  # other records are another file
+    assert "-32-" in changed.train.data.path.name
+    assert changed.train.model.path == str(organisms.folder("qwen3-0.9m"))
+    own = read_recipe(small, tmp_path / "run", ["--train.data.path", "mine.jsonl"])
+    assert str(own.train.data.path) == "mine.jsonl"
+
+
 def test_help_is_quick(workplace):
     sftscope("--help", cwd=workplace)
     since = time.perf_counter()
