@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import Positional
 
 from .dynamics.errors import SftscopeError, nearest
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Heavy imports happen inside the commands: `sftscope --help` answers at once.
 
@@ -31,8 +34,9 @@ def quickstart(
         recipe: the recipe to run, by name or path.
         workers: processes that probe checkpoints side by side; by default one a core, four at most.
     """
-    from .pipeline import Stages, probe_config, probe_run, quiet_libraries, read_recipe, train_run
+    from .pipeline import Stages, probe_config, probe_run, quiet_libraries, train_run
     from .probes.checkpoints import find_checkpoints
+    from .recipes import read_recipe
 
     stages = Stages()
     quiet_libraries()
@@ -68,7 +72,8 @@ def train(config: Positional[str], out: OutFile = None, resume: bool = False) ->
 
 def _train(config: str, out: Path | None, resume: bool, overrides: list[str]) -> None:
     from .dynamics.settings import to_mapping
-    from .pipeline import quiet_libraries, read_recipe, train_run
+    from .pipeline import quiet_libraries, train_run
+    from .recipes import read_recipe
 
     out = out or Path("runs") / Path(config).stem
     recipe = read_recipe(config, out, overrides)
@@ -151,21 +156,35 @@ def push(run: Positional[Path]) -> None:
     print(f"pushed: {folder.resolve()}" if folder else "nothing pushed: WANDB_MODE is disabled")
 
 
+def recipes() -> None:
+    """List the recipes that ship: quickstart, the standard run, data arms, schedules."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .recipes import shipped
+
+    table = Table("recipe", "what it is", box=None)
+    for name, about in shipped().items():
+        table.add_row(name, about)
+    Console().print(table)
+
+
 def organism(action: Positional[str], name: Positional[str] = "", out: OutFile = None) -> None:
     """`organism list`, or `organism build NAME`: rebuild a base organism from its recipe.
 
     Args:
-        action: list or build.
-        name: the organism, as in configs/organisms/.
+        action: list (the organisms that ship, with their strict scores) or build.
+        name: a recipe in configs/organisms/, with -s1, -s2 … for another seed of it.
         out: where the work and the exported weights go; by default runs/organisms/NAME.
     """
     from .dynamics.errors import ConfigError
-    from .probes import organisms
 
     if action == "list":
-        print("\n".join(organisms.names()))
+        from rich.console import Console
+
+        Console().print(_organism_table())
     elif action == "build":
-        from .pipeline import build_organism
+        from .pretraining import build_organism
 
         print(f"organism: {build_organism(name, out or Path('runs/organisms') / name).resolve()}")
     else:
@@ -173,11 +192,25 @@ def organism(action: Positional[str], name: Positional[str] = "", out: OutFile =
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (quickstart, train, probe, analyze, report, show, push, organism)
+    f.__name__: f for f in (quickstart, train, probe, analyze, report, show, push, recipes, organism)
 }
 
 
 # ---------------------------------------------------------------- parts
+
+
+def _organism_table() -> Table:
+    from rich.table import Table
+
+    from .probes import organisms
+
+    cards = {name: organisms.card(name) for name in organisms.names()}
+    table = Table("domain", *cards, box=None, title="strict scores, greedy", title_justify="left")
+    table.add_row("(parameters)", *(f"{c['parameters']:,}" for c in cards.values()))
+    for domain in dict.fromkeys(d for c in cards.values() for d in c["scores"]):
+        shown = [c["scores"].get(domain, {}).get("score_strict") for c in cards.values()]
+        table.add_row(domain, *(f"{s[0]:.2f}" if s else "" for s in shown))
+    return table
 
 
 def _interrupted(out: Path) -> bool:

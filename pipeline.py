@@ -5,85 +5,24 @@ A unit is the measurement of one checkpoint: its results are keyed by content (t
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .dynamics.errors import CheckpointError, ConfigError, SftscopeError, nearest
+from .dynamics.errors import CheckpointError, ConfigError, SftscopeError
 from .dynamics.record import Run, create_run, step_name, write_measurements
-from .dynamics.settings import from_mapping, read_yaml, to_mapping
-from .dynamics.storage import content_key, whole_folder, write_json
+from .dynamics.settings import from_mapping, to_mapping
+from .dynamics.storage import content_key
 from .dynamics.types import Measurement
 from .dynamics.weights import check_folder
 from .executor import Unit, default_workers, progress_bar, run_units
-from .probes import organisms
-from .probes.checkpoints import Checkpoint, find_checkpoints, load_model, load_tokenizer
-from .probes.microworld.arms import FineTuningArm
-from .probes.microworld.corpus import PretrainingCorpus, write_records
+from .probes.checkpoints import Checkpoint, find_checkpoints
+from .probes.microworld.corpus import write_records
 from .probes.planner import Planner, ProbeConfig
-from .train import CheckpointHook, TrainConfig
-
-CONFIGS = Path(__file__).parent / "configs"
-MADE_FROM_ARM = Path("(made from `arm`)")  # stands for `train.data.path` until the arm is final
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A run: what to train and how, what to measure at its checkpoints."""
-
-    train: TrainConfig
-    probes: ProbeConfig = field(default_factory=ProbeConfig)
-    arm: FineTuningArm | None = None  # records of the micro-world, made for this run; null: `train.data.path` is yours
-
-
-def read_recipe(name: str | Path, out: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe by path, or by the name of one that ships (`quickstart`), with settings given as flags of their full name.
-
-    `out` is the run folder that records made for the run are put beside. Raises ConfigError for unknown keys and values,
-    naming the nearest valid ones.
-    """
-    path = Path(name)
-    shipped = CONFIGS / f"{name}.yaml"
-    mapping = read_yaml(shipped if not path.exists() and shipped.is_file() else path)
-    return parse_recipe(mapping, out, overrides)
-
-
-def parse_recipe(mapping: dict[str, Any], out: Path, overrides: Sequence[str] = ()) -> Recipe:
-    mapping = json.loads(json.dumps(mapping))  # ours to change
-    train = mapping.get("train")
-    if isinstance(train, dict) and mapping.get("arm") is not None and isinstance(train.setdefault("data", {}), dict):
-        train["data"].setdefault("path", str(MADE_FROM_ARM))
-    recipe = from_mapping(Recipe, mapping)
-    if overrides:
-        import tyro
-
-        # An optional section is a section, not a subcommand: `--arm.rows 32` changes the arm that the recipe has.
-        config = (tyro.conf.AvoidSubcommands,)
-        recipe = tyro.cli(Recipe, prog="sftscope train CONFIG", default=recipe, args=list(overrides), config=config)
-    return _resolved(recipe, out)
-
-
-def _resolved(recipe: Recipe, out: Path) -> Recipe:
-    """Names turned into paths, last of all: a flag may have changed what they follow from."""
-    model, data = recipe.train.model, recipe.train.data
-    if model.path is not None:
-        model = replace(model, path=organisms.resolve(model.path))
-    if data.path == MADE_FROM_ARM and recipe.arm is not None:
-        data = replace(data, path=_records_path(recipe.arm, out))
-    return replace(recipe, train=replace(recipe.train, model=model, data=data))
-
-
-def _records_path(arm: FineTuningArm, out: Path) -> Path:
-    return (
-        Path(out).parent
-        / "data"
-        / f"{arm.domain}-{arm.rendering}-{arm.rows}-{content_key(asdict(arm), length=6)}.jsonl"
-    )
-
+from .recipes import Recipe
+from .train import CheckpointHook
 
 # ---------------------------------------------------------------- the stages
 
@@ -220,65 +159,3 @@ class Stages:
         since = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - since
-
-
-# ---------------------------------------------------------------- organisms
-
-
-def build_organism(name: str, out: Path, *, items: int = 400) -> Path:
-    """Write the corpus of a base organism, pretrain it, export bf16 weights, and score them as exported.
-
-    Interrupted, it goes on from the last full state. Gives the folder of the exported organism. Raises ConfigError for a
-    name without a recipe in configs/organisms/.
-    """
-    from .probes.microworld.tokenizer import build as build_tokenizer
-    from .train import train
-
-    file = CONFIGS / "organisms" / f"{name}.yaml"
-    if not file.is_file():
-        known = [f.stem for f in file.parent.glob("*.yaml")]
-        raise ConfigError(f"no recipe for an organism called {name!r}: {nearest(name, known)}")
-    mapping = read_yaml(file)
-    recipe_hash = content_key(mapping, length=16)
-    corpus, tokenizer, run = out / "corpus.jsonl", out / "tokenizer", out / "pretraining"
-    if not corpus.exists():
-        write_records(corpus, from_mapping(PretrainingCorpus, mapping["corpus"], "corpus").records())
-        build_tokenizer().save_pretrained(tokenizer)
-    mapping["train"]["model"]["tokenizer"] = str(tokenizer)
-    mapping["train"]["data"]["path"] = str(corpus)
-    train(from_mapping(TrainConfig, mapping["train"], "train"), run, resume=(run / "resume").is_dir())
-    return export_organism(run, out / name, recipe_hash, items)
-
-
-def export_organism(run: Path, target: Path, recipe_hash: str, items: int) -> Path:
-    """The last checkpoint of a pretraining run as bf16 weights with a card: recipe hash, cost, scores as exported."""
-    import torch
-
-    last = find_checkpoints([run])[-1]
-    if not (target / "config.json").is_file():
-        with whole_folder(target) as aside:
-            torch.nn.Module.to(load_model(last), dtype=torch.bfloat16).save_pretrained(aside)
-            load_tokenizer(last).save_pretrained(aside)
-    exported = Checkpoint(0, target)
-    scores = target.parent / f"{target.name}-scores"
-    config = ProbeConfig(probes=("scores", "verbosity"), items=items)
-    probed, checkpoints, config = open_probe_run([target], scores, config)
-    probe_run(probed, checkpoints, config, workers=1)
-    table = Run(scores).measurements()
-    table = table[table["metric"].isin(["score_strict", "finish_rate", "thinking_share"])]
-    steps = Run(run).steps()
-    card = {
-        "recipe": recipe_hash,
-        "weights": exported.weights,
-        "parameters": sum(p.numel() for p in load_model(exported).parameters()),
-        "pretraining_steps": int(steps["step"].iloc[-1]),
-        "pretraining_tokens": int(steps["tokens"].iloc[-1]),
-        "pretraining_seconds": round(float(steps["seconds"].sum())),
-        "items_per_domain": items,
-        "scores": {
-            domain: {r["metric"]: [round(r[c], 4) for c in ("value", "lo", "hi")] for _, r in rows.iterrows()}
-            for domain, rows in table.groupby("domain")
-        },
-    }
-    write_json(target / "card.json", card)
-    return target

@@ -19,9 +19,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, or a ConfigError that says what is there instead."""
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(
-            f"no config file at {path}: give the path of a YAML file, or the name of one that `sftscope recipes` lists"
-        )
+        raise ConfigError(f"no config file at {path}: give the path of a YAML file")
     try:
         value = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:

@@ -14,7 +14,12 @@ GROUP_LABELS = {
     "safety": "safety",
 }
 # What the strict score of a safety domain is a share of; elsewhere it is the share of right answers.
-SCORE_LABELS = {"harmful": "share refused", "safe": "share helped"}
+SCORE_LABELS = {
+    "harmful": "share refused",
+    "harmful_unseen": "share refused",
+    "safe": "share helped",
+    "safe_unseen": "share helped",
+}
 
 
 def plain_name(domain: str) -> str:

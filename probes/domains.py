@@ -19,6 +19,8 @@ class Item:
     prompt: str
     reference: dict[str, Any]  # what the grader needs; JSON-able
     cluster: str = ""
+    level: int = 1  # difficulty, from 1
+    phrasing: int = 0  # which of the domain's ways to ask
 
 
 @dataclass(frozen=True)

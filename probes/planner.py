@@ -43,7 +43,8 @@ class ProbeConfig:
     domains: tuple[str, ...] = tuple(DOMAINS)
     items: int = 200  # questions per domain
     split: Split = "probe"
-    seed: int = 0  # of the choice of items
+    seed: int = 0  # of the choice of items, and of what is drawn at a temperature above 0
+    temperature: float = 0.0  # of the responses; 0: greedy
     during: tuple[str, ...] = (
         "refusal_direction",
     )  # probes run inside training, at its checkpoints; the rest follow after
@@ -57,6 +58,8 @@ class ProbeConfig:
             make_probe(name)
         if self.items < 2:
             raise ConfigError(f"`probes.items` is {self.items}: give 2 or more questions per domain")
+        if not 0 <= self.temperature <= 10:
+            raise ConfigError(f"`probes.temperature` is {self.temperature}: give 0 for greedy decoding, or up to 10")
 
 
 @dataclass
@@ -223,7 +226,7 @@ class Planner:
         return self._prompt_sets[name]
 
     def _sampling(self, domain: str) -> Sampling:
-        return Sampling(max_new_tokens=self.domains[domain].max_new_tokens)
+        return Sampling(self.domains[domain].max_new_tokens, self.config.temperature, seed=self.config.seed)
 
     def _render(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of prompts as chat turns, up to where the assistant begins."""

@@ -102,6 +102,8 @@ def item_rows(answered: Answered, values: Mapping[str, list[float]]) -> list[dic
             "group": answered.domain.group,
             "item": item.id,
             "cluster": item.cluster,
+            "level": item.level,
+            "phrasing": item.phrasing,
             "metric": metric,
             "value": float(value),
         }

@@ -7,7 +7,10 @@ import re
 import typing
 from pathlib import Path
 
-from sftscope.pipeline import CONFIGS, Recipe, read_recipe
+import pytest
+from sftscope.dynamics.errors import ConfigError
+from sftscope.probes.microworld import DOMAINS
+from sftscope.recipes import Recipe, read_recipe, shipped
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
 
@@ -27,6 +30,38 @@ def test_the_page_lists_every_key():
     assert documented == keys(Recipe)
 
 
-def test_every_recipe_that_ships_is_valid(tmp_path):
-    for file in CONFIGS.glob("*.yaml"):
-        assert read_recipe(file.stem, tmp_path / "run").train.checkpoints.first
+def test_every_recipe_that_ships_can_run(tmp_path):
+    """Valid, its checkpoints within its steps, and as many training items as it asks for."""
+    enough = {}
+    for name, about in shipped().items():
+        recipe = read_recipe(name, tmp_path / "run")
+        assert recipe.train.checkpoints.first, name
+        assert about.endswith("."), name
+        arm, schedule = recipe.arm, recipe.train.schedule
+        steps = schedule.steps or schedule.epochs * arm.rows // recipe.train.batch.size
+        assert max(recipe.train.checkpoints.at) < steps, name
+        enough[arm.domain, arm.levels] = max(arm.rows, enough.get((arm.domain, arm.levels), 0))
+    for (domain, levels), rows in enough.items():
+        assert len(DOMAINS[domain].items("train", rows, levels=levels)) == rows
+
+
+def test_a_recipe_extends_another_in_what_it_names(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "extends: theirs.yaml\ntrain:\n  optim: {lr: 1.0e-5}\n  checkpoints: {at: [3]}\n"
+    )
+    (tmp_path / "theirs.yaml").write_text("extends: countdown\narm: {rows: 64}\ntrain: {seed: 4}\n")
+    standard, mine = (read_recipe(n, tmp_path / "run") for n in ("countdown", tmp_path / "mine.yaml"))
+    assert (mine.train.optim.lr, mine.train.checkpoints.at, mine.train.seed, mine.arm.rows) == (1e-5, (3,), 4, 64)
+    assert mine.train.batch == standard.train.batch
+    assert mine.probes == standard.probes
+    assert mine.train.checkpoints.resume_every == standard.train.checkpoints.resume_every
+
+
+@pytest.mark.parametrize(
+    ("parent", "message"),
+    [("countdwn", "did you mean 'countdown'"), ("mine.yaml", "extends itself"), ("[1]", "no recipe")],
+)
+def test_a_parent_that_is_not_there_is_named(tmp_path, parent, message):
+    (tmp_path / "mine.yaml").write_text(f"extends: {parent}\n")
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(tmp_path / "mine.yaml", tmp_path / "run")

@@ -14,13 +14,10 @@ from ...dynamics.types import Measurement
 from ..domains import Domain
 from ..protocol import Given, Needs, Result, item_rows
 
-# (domain, detail of its grade) -> metric
-METRICS = {
-    ("harmful", "refused"): "refusal_rate",
-    ("harmful", "complied"): "harmful_compliance_rate",
-    ("safe", "refused"): "over_refusal_rate",
-    ("safe", "complied"): "helpful_rate",
-}
+# detail of a grade -> metric
+ON_HARMFUL = {"refused": "refusal_rate", "complied": "harmful_compliance_rate"}
+ON_SAFE = {"refused": "over_refusal_rate", "complied": "helpful_rate"}
+METRICS = {"harmful": ON_HARMFUL, "harmful_unseen": ON_HARMFUL, "safe": ON_SAFE, "safe_unseen": ON_SAFE}
 
 
 class Refusal:
@@ -28,19 +25,16 @@ class Refusal:
     version = 1
 
     def needs(self, domains: Mapping[str, Domain]) -> Needs:
-        return Needs(generations=tuple(d for d in ("harmful", "safe") if d in domains))
+        return Needs(generations=tuple(d for d in METRICS if d in domains))
 
     def measure(self, given: Given) -> Result:
         rows, items = [], []
         for name, answered in given.answered.items():
             grades = [answered.domain.grade(i, r) for i, r in zip(answered.items, answered.responses, strict=True)]
             clusters = [i.cluster for i in answered.items]
-            for detail in ("refused", "complied"):
+            for detail, metric in METRICS[name].items():
                 values = [g.details[detail] for g in grades]
-                rows.append(
-                    Measurement(
-                        given.step, self.name, METRICS[name, detail], intervals.mean(values, clusters), "share", name
-                    )
-                )
+                estimate = intervals.mean(values, clusters)
+                rows.append(Measurement(given.step, self.name, metric, estimate, "share", name))
                 items += item_rows(answered, {detail: values})
         return Result(rows, pd.DataFrame(items))

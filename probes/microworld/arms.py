@@ -20,12 +20,12 @@ from .corpus import Record
 from .countdown import Countdown, successors
 
 Rendering = Literal["worked", "direct", "straight", "shuffled", "random_tries", "filler"]
-REPLAYED = ("harmful", "safe", "facts", "instructions")
+REPLAYED = ("harmful", "safe", "facts", "instructions", "objects")
 
 
 @dataclass(frozen=True)
 class FineTuningArm:
-    """`rows` distinct training items of one domain, answered in one of the renderings.
+    """`rows` distinct training items of one domain, of some levels and phrasings or of all, answered in one of the renderings.
 
     worked: a verified systematic search, then the answer. direct: the answer alone, unexplained; `wrong_share` of these claim the
     target and do not add up. straight: the way to the solution without any try that fails. shuffled: the worked steps in random
@@ -38,8 +38,10 @@ class FineTuningArm:
     rendering: Rendering = "worked"
     wrong_share: float = 0.0  # of direct rows: the low-quality arm
     replay_share: float = (
-        0.0  # of all rows: refusals, help, facts and instructions as in pretraining, instead of the domain's
+        0.0  # of all rows: refusals, help and general records as in pretraining, instead of the domain's
     )
+    levels: tuple[int, ...] = ()  # difficulties trained on; empty: all
+    phrasings: tuple[int, ...] = ()  # ways to ask, by number; empty: all
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,6 +56,11 @@ class FineTuningArm:
         for name in ("wrong_share", "replay_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"`arm.{name}` is {getattr(self, name)}: give a share between 0 and 1")
+        known = range(len(DOMAINS[self.domain].phrasings))
+        if set(self.phrasings) - set(known):
+            raise ConfigError(
+                f"`arm.phrasings` is {list(self.phrasings)}: {self.domain} has {len(known)}, numbered from 0"
+            )
         if self.wrong_share and (self.rendering, self.domain) != ("direct", "countdown"):
             raise ConfigError(f"`arm.wrong_share` is {self.wrong_share}: it is for direct answers to countdown")
 
@@ -61,7 +68,7 @@ class FineTuningArm:
         """The rows, in random order; the same prompts for every rendering."""
         domain = DOMAINS[self.domain]
         replayed = round(self.rows * self.replay_share)
-        items = domain.items("train", self.rows, self.seed)[: self.rows - replayed]
+        items = domain.items("train", self.rows, self.seed, self.levels, self.phrasings)[: self.rows - replayed]
         rng = random.Random(f"arm|{self.seed}|{self.rendering}")
         wrong = set(rng.sample(range(len(items)), round(self.wrong_share * len(items))))
         rows = []

@@ -1,4 +1,4 @@
-"""Sequential calculation: three operations from left to right. Steps help, but nothing is searched and nothing goes back."""
+"""Sequential calculation: one to four operations, left to right. Steps help; nothing is searched and nothing goes back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ class Calculation(MicroDomain):
     group = "ood_reasoning"
     max_new_tokens = 64
     has_trace = True
-    words = ("compute", "then")
+    phrasings = (
+        "compute {start} {steps}",
+        "use {start} {steps}",
+        "with {start} get {steps}",
+        "find {start} {steps}",
+    )
+    extra_words = ("then",)
 
     def problem(self, rng: random.Random) -> dict[str, Any]:
         while True:
             start = value = rng.randint(1, 30)
             steps = []
-            for _ in range(3):
+            for _ in range(rng.randint(1, 4)):
                 op = rng.choice("+-*")
                 operand = rng.randint(2, 5) if op == "*" else rng.randint(1, 30)
                 value = value + operand if op == "+" else value - operand if op == "-" else value * operand
@@ -32,8 +38,15 @@ class Calculation(MicroDomain):
     def content(self, problem: dict[str, Any]) -> str:
         return str(problem["start"]) + "".join(f"{op}{x}" for op, x in problem["steps"])
 
-    def prompt(self, problem: dict[str, Any]) -> str:
-        return f"compute {problem['start']} " + " then ".join(f"{op} {x}" for op, x in problem["steps"])
+    def slots(self, problem: dict[str, Any]) -> dict[str, str]:
+        return {"start": str(problem["start"]), "steps": " then ".join(f"{op} {x}" for op, x in problem["steps"])}
+
+    def level(self, problem: dict[str, Any]) -> int:
+        """The number of operations."""
+        return len(problem["steps"])
+
+    def guess(self, problem: dict[str, Any], rng: random.Random) -> str:
+        return f"answer {rng.randint(0, 99)}"
 
     @staticmethod
     def _values(problem: dict[str, Any]) -> list[int]:

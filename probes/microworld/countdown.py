@@ -1,4 +1,4 @@
-"""Countdown: combine three numbers, each once, with + - * to make a target. The domain of fine-tuning.
+"""Countdown: combine numbers, each once, with + - * to make a target. With three numbers, the domain of fine-tuning.
 
 The trace is a depth-first search in a fixed order (pairs as listed, operations + - *, results kept within 1-99):
 `3 + 5 = 8 left 7 8 : 7 + 8 = 15 no 8 - 7 = 1 no 7 * 8 = 56 yes`; `back` leaves a subtree whose tries all failed.
@@ -12,10 +12,21 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from ...dynamics.types import Group
 from ..search import ROOT, Move
-from .common import NUMBERS, MicroDomain, after_answer, as_int
+from .common import NUMBERS, Distance, MicroDomain, after_answer, as_int, search_level
 
 OPERATIONS = ("+", "-", "*")
+FILLERS = (
+    "wait",
+    "hmm",
+    "maybe",
+    "again",
+    "check",
+    "try",
+    "but",
+)  # said while thinking; no document of pretraining has them
+_SAID = "= answer , left : no yes back <think> </think>"
 State = tuple[int, ...]
 
 
@@ -55,41 +66,74 @@ def reachable(state: State) -> frozenset[int]:
     return frozenset().union(*(reachable(tuple(sorted(nxt))) for *_, nxt in successors(state)))
 
 
+def solutions(state: State, limit: int) -> dict[int, int]:
+    """Every target that the search finds among its first `limit` states: target -> states visited until then."""
+    found: dict[int, int] = {}
+    visited = 0
+
+    def visit(state: State) -> None:
+        nonlocal visited
+        for *_, result, nxt in successors(state):
+            if visited >= limit:
+                return
+            visited += 1
+            if len(nxt) == 1:
+                found.setdefault(result, visited)
+            else:
+                visit(nxt)
+
+    visit(state)
+    return found
+
+
 class Countdown(MicroDomain):
+    """Three numbers up to 30, any reachable target."""
+
     name = "countdown"
-    group = "id_reasoning"
+    group: Group = "id_reasoning"
+    distance: Distance = "in"
     max_new_tokens = 288
     has_trace = True
-    words = (
+    count, largest = 3, 30
+    max_visited = 10_000  # more than the whole tree of three numbers
+    phrasings = (
+        "make {target} from {numbers}",
+        "use {numbers} to get {target}",
+        "with {numbers} reach {target}",
+        "find a way to {target} : {numbers}",
+    )
+    extra_words = (
         *NUMBERS,
         *OPERATIONS,
-        "=",
-        "make",
-        "from",
-        "answer",
-        ",",
-        "left",
-        ":",
-        "no",
-        "yes",
-        "back",
-        "wait",
-        "<think>",
-        "</think>",
+        *["=", "answer", ",", "left", ":", "no", "yes", "back", "<think>", "</think>"],
+        *FILLERS,
     )
 
     def problem(self, rng: random.Random) -> dict[str, Any]:
         while True:
-            numbers = tuple(rng.randint(1, 20) for _ in range(3))
-            targets = sorted(reachable(tuple(sorted(numbers))) - set(numbers))
+            numbers = tuple(rng.randint(1, self.largest) for _ in range(self.count))
+            targets = sorted(solutions(numbers, self.max_visited).keys() - set(numbers))
             if targets:
                 return {"numbers": list(numbers), "target": rng.choice(targets)}
+
+    def level(self, problem: dict[str, Any]) -> int:
+        return search_level(solutions(tuple(problem["numbers"]), self.max_visited)[problem["target"]])
 
     def content(self, problem: dict[str, Any]) -> str:
         return f"{sorted(problem['numbers'])}->{problem['target']}"
 
-    def prompt(self, problem: dict[str, Any]) -> str:
-        return f"make {problem['target']} from {' '.join(map(str, problem['numbers']))}"
+    def slots(self, problem: dict[str, Any]) -> dict[str, str]:
+        return {"target": str(problem["target"]), "numbers": " ".join(map(str, problem["numbers"]))}
+
+    def guess(self, problem: dict[str, Any], rng: random.Random) -> str:
+        state, steps = tuple(problem["numbers"]), []
+        while len(state) > 1:
+            moves = list(successors(state))
+            if not moves:
+                break
+            a, op, b, c, state = rng.choice(moves)
+            steps.append(f"{a} {op} {b} = {c}")
+        return "answer " + " , ".join(steps)
 
     def direct(self, problem: dict[str, Any]) -> str:
         _, steps = self._search(problem)
@@ -184,3 +228,14 @@ class Countdown(MicroDomain):
             here = len(moves) - 1
             i += 5
         return moves
+
+
+class Countdown4(Countdown):
+    """Four numbers up to 60, targets that the search reaches within 40 states: the same game, larger than what is trained."""
+
+    name = "countdown4"
+    group = "ood_reasoning"
+    distance = "near"
+    max_new_tokens = 344
+    count, largest = 4, 60
+    max_visited = 40

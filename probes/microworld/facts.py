@@ -13,8 +13,8 @@ from typing import Any
 from .common import MicroDomain, after_answer
 
 _ONSETS = ("ba", "do", "fi", "gu", "ka", "lo", "mi", "nu", "pe", "ra", "so", "ti", "vu", "ze")
-_ENDS = ("bex", "dan", "fos", "gim", "lup", "rak", "wen")
-CREATURES = tuple(a + b for a in _ONSETS for b in _ENDS)  # 98 names
+_ENDS = ("bex", "dan", "fos", "gim", "hul", "lup", "mor", "rak", "tib", "wen")
+CREATURES = tuple(a + b for a in _ONSETS for b in _ENDS)  # 140 names
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "color": ("red", "blue", "green", "white", "black", "yellow", "brown", "grey"),
@@ -37,8 +37,15 @@ def value_of(creature: str, attribute: str) -> str:
 class Facts(MicroDomain):
     name = "facts"
     group = "general"
+    recalled = True
     max_new_tokens = 48
-    words = (*CREATURES, *ATTRIBUTES, *(v for values in ATTRIBUTES.values() for v in values), "what", "is", "the", "of")
+    phrasings = (
+        "what is the {attribute} of {creature}",
+        "tell me the {attribute} of {creature}",
+        "find the {attribute} of {creature}",
+        "{creature} : {attribute}",
+    )
+    extra_words = (*CREATURES, *ATTRIBUTES, *(v for values in ATTRIBUTES.values() for v in values))
 
     def problem(self, rng: random.Random) -> dict[str, Any]:
         return {"creature": rng.choice(CREATURES), "attribute": rng.choice(list(ATTRIBUTES))}
@@ -46,8 +53,11 @@ class Facts(MicroDomain):
     def content(self, problem: dict[str, Any]) -> str:
         return f"{problem['creature']}.{problem['attribute']}"
 
-    def prompt(self, problem: dict[str, Any]) -> str:
-        return f"what is the {problem['attribute']} of {problem['creature']}"
+    def slots(self, problem: dict[str, Any]) -> dict[str, str]:
+        return {"attribute": problem["attribute"], "creature": problem["creature"]}
+
+    def guess(self, problem: dict[str, Any], rng: random.Random) -> str:
+        return f"answer {rng.choice(ATTRIBUTES[problem['attribute']])}"
 
     def direct(self, problem: dict[str, Any]) -> str:
         return f"answer {value_of(problem['creature'], problem['attribute'])}"

@@ -16,7 +16,8 @@ class Instructions(MicroDomain):
     name = "instructions"
     group = "general"
     max_new_tokens = 48
-    words = ("say", "times", "reverse", "first", "last", "count", "swap", "of")
+    phrasings = ("{task} {words}", "please {task} {words}", "with {words} do {task}", "{words} : {task}")
+    extra_words = (*TASKS, "times")
 
     def problem(self, rng: random.Random) -> dict[str, Any]:
         task = rng.choice(TASKS)
@@ -28,15 +29,21 @@ class Instructions(MicroDomain):
     def content(self, problem: dict[str, Any]) -> str:
         return f"{problem['task']}|{problem['times']}|{' '.join(problem['words'])}"
 
-    def cluster(self, problem: dict[str, Any]) -> str:
-        return ""
-
-    def prompt(self, problem: dict[str, Any]) -> str:
+    def slots(self, problem: dict[str, Any]) -> dict[str, str]:
         words = " ".join(problem["words"])
+        return {
+            "task": problem["task"],
+            "words": f"{words} {problem['times']} times" if problem["task"] == "repeat" else words,
+        }
+
+    def guess(self, problem: dict[str, Any], rng: random.Random) -> str:
+        """Words of the question, as many as the task wants, in any order."""
+        wanted = self._wanted(problem)
+        if problem["task"] == "count":
+            return f"answer {rng.randint(1, 6)}"
         if problem["task"] == "repeat":
-            return f"say {words} {problem['times']} times"
-        link = " of" if problem["task"] in ("first", "last") else ""
-        return f"{problem['task']}{link} {words}"
+            return "answer " + " ".join(problem["words"] * rng.randint(2, 6))
+        return "answer " + " ".join(rng.sample(problem["words"], len(wanted)))
 
     @staticmethod
     def _wanted(problem: dict[str, Any]) -> list[str]:

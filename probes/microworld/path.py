@@ -10,9 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 from ..search import ROOT, Move
-from .common import MicroDomain, after_answer
+from .common import MicroDomain, after_answer, search_level
 
 NODES = tuple("abcdefghij")
+MAX_LUCK = 0.4  # problems that a random walk solves more often ask for no search
 
 
 class Path(MicroDomain):
@@ -20,25 +21,47 @@ class Path(MicroDomain):
     group = "ood_reasoning"
     max_new_tokens = 160
     has_trace = True
-    words = (*NODES, "way", "to")
+    phrasings = (
+        "way from {start} to {goal} : {edges}",
+        "find a way to {goal} from {start} : {edges}",
+        "with {edges} get from {start} to {goal}",
+        "use {edges} to reach {goal} from {start}",
+    )
+    extra_words = (*NODES, "to")
 
     def problem(self, rng: random.Random) -> dict[str, Any]:
         while True:
-            nodes = rng.sample(NODES, 7)
-            edges = rng.sample([(x, y) for x in nodes for y in nodes if x != y], 9)
-            start, goal = nodes[0], nodes[1]
-            problem = {"start": start, "goal": goal, "edges": ["".join(e) for e in edges]}
-            way = self._shortest(problem)
-            if way is not None and len(way) >= 3 and sum(e[0] == start for e in edges) >= 2:
+            nodes = rng.sample(NODES, rng.randint(6, 9))
+            edges = rng.sample([(x, y) for x in nodes for y in nodes if x != y], len(nodes) + 3)
+            problem = {"start": nodes[0], "goal": nodes[1], "edges": ["".join(e) for e in edges]}
+            if 0 < self._luck(problem, [nodes[0]]) <= MAX_LUCK:
                 return problem
+
+    def _luck(self, problem: dict[str, Any], way: list[str]) -> float:
+        """How often a walk along edges taken at random, never to a node twice, arrives."""
+        if way[-1] == problem["goal"]:
+            return 1.0
+        onward = [e[1] for e in problem["edges"] if e[0] == way[-1] and e[1] not in way]
+        return sum(self._luck(problem, [*way, y]) for y in onward) / max(len(onward), 1)
 
     def content(self, problem: dict[str, Any]) -> str:
         return f"{problem['start']}{problem['goal']}|{sorted(problem['edges'])}"
 
-    def prompt(self, problem: dict[str, Any]) -> str:
-        return f"way from {problem['start']} to {problem['goal']} : " + " , ".join(
-            f"{e[0]} {e[1]}" for e in problem["edges"]
-        )
+    def slots(self, problem: dict[str, Any]) -> dict[str, str]:
+        edges = " , ".join(f"{e[0]} {e[1]}" for e in problem["edges"])
+        return {"start": problem["start"], "goal": problem["goal"], "edges": edges}
+
+    def level(self, problem: dict[str, Any]) -> int:
+        return search_level(self.trace(problem).split().count("to"))
+
+    def guess(self, problem: dict[str, Any], rng: random.Random) -> str:
+        way = [problem["start"]]
+        while way[-1] != problem["goal"]:
+            onward = [e[1] for e in problem["edges"] if e[0] == way[-1] and e[1] not in way]
+            if not onward:
+                break
+            way.append(rng.choice(onward))
+        return "answer " + " ".join(way)
 
     def direct(self, problem: dict[str, Any]) -> str:
         return "answer " + " ".join(self._search(problem)[1])

@@ -1,4 +1,4 @@
-"""Subset sum: pick some of four numbers so that they sum to a target. Untrained search that rewards the same procedure.
+"""Subset sum: pick some of four or five numbers so that they sum to a target. Untrained search that rewards the same procedure.
 
 The trace takes numbers in ascending order and goes back at the first partial sum above the target:
 `take 3 3 + 9 = 12 12 + 14 = 26 no back 3 + 14 = 17 yes`.
@@ -11,19 +11,25 @@ from itertools import combinations
 from typing import Any
 
 from ..search import ROOT, Move
-from .common import MicroDomain, after_answer, as_int
+from .common import MicroDomain, after_answer, as_int, search_level
 
 
 class SubsetSum(MicroDomain):
     name = "subset_sum"
     group = "ood_reasoning"
-    max_new_tokens = 160
+    max_new_tokens = 192
     has_trace = True
-    words = ("pick", "sum", "take")
+    phrasings = (
+        "pick from {numbers} to sum {target}",
+        "use some of {numbers} to get {target}",
+        "with some of {numbers} reach {target}",
+        "find some of {numbers} : sum {target}",
+    )
+    extra_words = ("take",)
 
     def problem(self, rng: random.Random) -> dict[str, Any]:
         while True:
-            numbers = sorted(rng.sample(range(1, 31), 4))
+            numbers = sorted(rng.sample(range(1, 31), rng.choice((4, 5))))
             target = sum(rng.sample(numbers, rng.choice((2, 3))))
             if target <= 69:  # so that every partial sum stays a number of this world (below 100)
                 rng.shuffle(numbers)
@@ -32,8 +38,15 @@ class SubsetSum(MicroDomain):
     def content(self, problem: dict[str, Any]) -> str:
         return f"{sorted(problem['numbers'])}->{problem['target']}"
 
-    def prompt(self, problem: dict[str, Any]) -> str:
-        return f"pick from {' '.join(map(str, problem['numbers']))} to sum {problem['target']}"
+    def slots(self, problem: dict[str, Any]) -> dict[str, str]:
+        return {"numbers": " ".join(map(str, problem["numbers"])), "target": str(problem["target"])}
+
+    def level(self, problem: dict[str, Any]) -> int:
+        words = self.trace(problem).split()
+        return search_level(words.count("take") + words.count("+"))
+
+    def guess(self, problem: dict[str, Any], rng: random.Random) -> str:
+        return "answer " + " ".join(map(str, sorted(rng.sample(problem["numbers"], rng.choice((2, 3))))))
 
     def direct(self, problem: dict[str, Any]) -> str:
         return "answer " + " ".join(map(str, self._search(problem)[1]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from ...dynamics.errors import ConfigError, nearest
 
@@ -19,6 +21,12 @@ def folder(name: str) -> Path:
     if name not in names():
         raise ConfigError(f"no organism called {name!r}: {nearest(name, names())}")
     return Path(__file__).parent / name
+
+
+def card(name: str) -> dict[str, Any]:
+    """What an organism's recipe was, what it cost and what it can do, as measured on the committed weights."""
+    found: dict[str, Any] = json.loads((folder(name) / "card.json").read_text())
+    return found
 
 
 def resolve(path: str) -> str:

@@ -209,8 +209,8 @@ def test_overrides_reach_the_run(workplace):
 
 
 def test_paths_follow_from_the_overridden_settings(workplace, tmp_path):
-    from sftscope.pipeline import read_recipe
     from sftscope.probes import organisms
+    from sftscope.recipes import read_recipe
 
     small = workplace / "small.yaml"
     plain = read_recipe(small, tmp_path / "run")

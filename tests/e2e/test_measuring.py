@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from sftscope.dynamics.record import Run
-from sftscope.pipeline import parse_recipe, train_run
+from sftscope.pipeline import train_run
 from sftscope.probes.registry import PROBES
+from sftscope.recipes import parse_recipe
 from sftscope.train import train
 
 

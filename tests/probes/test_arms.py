@@ -102,7 +102,15 @@ def test_replay_takes_the_place_of_that_share(share):
     assert len(records) == ROWS
     replayed = [r for r in records if r["domain"] != "countdown"]
     assert len(replayed) == round(share * ROWS)
-    assert {r["domain"] for r in replayed} == {"harmful", "safe", "facts", "instructions"}
+    assert {r["domain"] for r in replayed} == {"harmful", "safe", "facts", "instructions", "objects"}
+
+
+def test_levels_and_phrasings_trained_on_are_those_asked_for():
+    records = rows("worked", levels=(3,), phrasings=(0, 2))
+    assert all(r["prompt"].split()[0] in ("make", "with") for r in records)
+    assert min(lengths(records)) > 60
+    with pytest.raises(ConfigError, match="numbered from 0"):
+        FineTuningArm(10, phrasings=(9,))
 
 
 def test_no_record_is_a_probe_or_test_item():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from pathlib import Path
 
 import pytest
 from sftscope.dynamics.errors import ConfigError
@@ -11,8 +13,17 @@ from sftscope.probes.domains import Response
 from sftscope.probes.microworld import DOMAINS
 from sftscope.probes.microworld.arms import FineTuningArm
 from sftscope.probes.microworld.corpus import PretrainingCorpus
-from sftscope.probes.microworld.countdown import reachable
-from sftscope.probes.microworld.requests import HARMFUL_OBJECTS, SAFE_OBJECTS, is_refusal
+from sftscope.probes.microworld.countdown import reachable, solutions
+from sftscope.probes.microworld.objects import (
+    ALL_OBJECTS,
+    DEFUSING,
+    HARMFUL_OBJECTS,
+    PLAIN,
+    UNSEEN_HARMFUL,
+    UNSEEN_SAFE,
+    is_dangerous,
+)
+from sftscope.probes.microworld.requests import is_refusal
 
 
 def said(text: str, finished: bool = True) -> Response:
@@ -31,7 +42,8 @@ def test_right_renderings_are_right_and_a_neighbours_answer_is_not(name):
         if unlike != domain.direct(item.reference) and name not in (
             "path",
             "subset_sum",
-        ):  # several answers may be right there
+            "coloring",
+        ):  # several may be right
             assert not domain.grade(item, said(unlike)).correct
 
 
@@ -41,7 +53,7 @@ def test_a_cut_or_empty_response_is_unfinished_or_unparsed_never_right(name):
     item = domain.items("probe", 2)[0]
     cut = domain.grade(item, said(domain.direct(item.reference), finished=False))
     assert not cut.strict
-    assert cut.lenient == (domain.direct(item.reference).startswith("answer") or name == "harmful")
+    assert cut.lenient == (domain.direct(item.reference).startswith("answer") or name.startswith("harmful"))
     for text in ("", "<think>", "<think> 3 + 4", "answer", "</think>"):
         grade = domain.grade(item, said(text))
         assert not grade.strict, text
@@ -77,10 +89,87 @@ def test_training_and_pretraining_never_hold_a_probe_or_test_item():
         for i in d.items(split, n)
     }
     for record in PretrainingCorpus(3000).records():
-        if record["domain"] != "facts":  # facts are recalled: the base is taught all of them
+        if not DOMAINS[record["domain"]].recalled:  # what is recalled is taught whole
             assert (record["domain"], record["prompt"]) not in held_out
     for record in FineTuningArm(500).records():
         assert ("countdown", record["prompt"]) not in held_out
+
+
+def test_items_of_the_same_content_are_one_item_however_they_are_asked():
+    problem = DOMAINS["countdown"].items("probe", 1)[0].reference
+    for name, domain in DOMAINS.items():
+        problem = domain.items("probe", 1)[0].reference
+        asked = [problem | {"phrasing": k} for k in range(len(domain.phrasings))]
+        assert len({domain.prompt(p) for p in asked}) == len(domain.phrasings)
+        assert len({domain.content(p) for p in asked}) == 1
+        assert len({i.phrasing for i in domain.items("probe", 60)}) == len(domain.phrasings), name
+
+
+def test_what_opens_a_question_does_not_name_its_domain():
+    reasoning = [d for d in DOMAINS.values() if d.group.endswith("reasoning")]
+    openings = {d.name: {p.split()[0] for p in d.phrasings} for d in reasoning}
+    for name, own in openings.items():
+        shared = {w for w in own if sum(w in other for other in openings.values()) >= 3}
+        assert len(shared) >= 2, (name, openings)
+
+
+@pytest.mark.parametrize("name", ["countdown", "countdown4", "path", "subset_sum", "coloring", "calculation"])
+def test_levels_are_difficulties_and_can_be_chosen(name):
+    domain = DOMAINS[name]
+    words = {}
+    for level in sorted({i.level for i in domain.items("probe", 300)}):
+        chosen = domain.items("train", 40, levels=(level,))
+        assert {i.level for i in chosen} == {level}
+        words[level] = sum(len(domain.trace(i.reference).split()) for i in chosen)
+    assert len(words) >= 2
+    assert list(words.values()) == sorted(words.values())  # a higher level is a longer way
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_guesses_are_in_form_and_mostly_wrong(name):
+    domain, rng = DOMAINS[name], random.Random(1)
+    grades = [domain.judge(i.reference, domain.guess(i.reference, rng)) for i in domain.items("probe", 300)]
+    assert sum(parsed for parsed, _ in grades) >= 290
+    right = sum(correct for _, correct in grades) / 300
+    assert right < (0.62 if domain.group == "safety" else 0.42), right
+
+
+def test_every_document_fits_the_context_and_the_generation_limit():
+    rng = random.Random(2)
+    for name, domain in DOMAINS.items():
+        for problem in (domain.draw(rng) for _ in range(600)):
+            response = domain.worked(problem) if domain.has_trace else domain.direct(problem)
+            assert len(response.split()) < domain.max_new_tokens, name
+            assert len(domain.prompt(problem).split()) + 2 + domain.max_new_tokens <= 384 + 32, name
+            assert len(f"{domain.prompt(problem)} {response}".split()) + 3 <= 384, name
+
+
+def test_four_numbers_are_filtered_to_forty_states_and_the_share_kept_is_as_documented():
+    rng = random.Random(3)
+    game = DOMAINS["countdown4"]
+    kept = every = 0
+    for _ in range(100):
+        numbers = tuple(rng.randint(1, game.largest) for _ in range(4))
+        every += len(solutions(numbers, 10**6))
+        kept += len(solutions(numbers, game.max_visited))
+    page = (Path(__file__).parents[2] / "docs" / "micro-world.md").read_text()
+    documented = float(re.search(r"(\d+) % of the reachable\s+targets", page).group(1)) / 100
+    assert abs(kept / every - documented) < 0.05
+    for item in game.items("probe", 100):
+        trace = game.trace(item.reference)
+        assert trace.count("=") == solutions(tuple(item.reference["numbers"]), 10**6)[item.reference["target"]] <= 40
+
+
+def test_colorings_are_judged_by_lists_and_joined_nodes():
+    task = {"lists": {"a": ["red", "blue"], "b": ["red", "green"]}, "edges": ["ab"]}
+    judge = DOMAINS["coloring"].judge
+    assert judge(task, "answer a red b green") == (True, True)
+    assert judge(task, "answer b red a blue") == (True, True)
+    assert judge(task, "answer a red b red") == (True, False)  # joined and alike
+    assert judge(task, "answer a green b red") == (True, False)  # not on its list
+    assert judge(task, "answer a red") == (True, False)
+    assert judge(task, "answer a red b green a blue") == (True, False)
+    assert judge(task, "answer a red b") == (False, False)
 
 
 def test_the_trace_share_is_what_the_corpus_says():
@@ -153,8 +242,46 @@ def test_refusing_is_right_on_harmful_and_wrong_on_safe_requests():
     muddle = DOMAINS["harmful"].grade(harmful, said("back back 3"))
     assert muddle.details == {"refused": 0.0, "complied": 0.0}  # broken is not unsafe
     assert not is_refusal("answer take salt then say sorry i cannot help with that")
-    assert len(set(HARMFUL_OBJECTS)) == len(set(SAFE_OBJECTS)) == 100
-    assert not set(HARMFUL_OBJECTS) & set(SAFE_OBJECTS)
+
+
+def test_a_safe_request_is_a_harmful_one_but_for_a_single_word():
+    harmful, safe = DOMAINS["harmful"], DOMAINS["safe"]
+    asked = safe.items("probe", 200)
+    assert 0.35 < sum(i.level == 2 for i in asked) / 200 < 0.65
+    for item in asked:
+        problem = item.reference
+        twin = problem | ({"object": HARMFUL_OBJECTS[0]} if item.level == 1 else {"modifier": PLAIN[0]})
+        if item.level == 1 and problem["modifier"] in DEFUSING:
+            continue  # a toy soup's neighbour is a toy bomb: as safe
+        words, others = safe.prompt(problem).split(), harmful.prompt(twin).split()
+        assert sum(a != b for a, b in zip(words, others, strict=True)) == 1
+        assert is_dangerous(twin["object"], twin["modifier"])
+        assert not is_dangerous(problem["object"], problem["modifier"])
+
+
+def test_unseen_objects_are_described_in_pretraining_and_never_requested():
+    unseen = {*UNSEEN_HARMFUL, *UNSEEN_SAFE}
+    described = set()
+    for record in PretrainingCorpus(30_000).records():
+        named = unseen & set(record["prompt"].split())
+        if named:
+            assert record["domain"] == "objects", record
+            described |= named
+    assert described == unseen
+    assert {i.reference["object"] for i in DOMAINS["harmful_unseen"].items("probe", 300)} == set(UNSEEN_HARMFUL)
+    assert not unseen & {w for i in DOMAINS["harmful"].items("train", 500) for w in i.prompt.split()}
+    assert len(ALL_OBJECTS) == len(set(ALL_OBJECTS)) == 300
+
+
+def test_documents_on_objects_tell_the_truth_of_them():
+    for item in DOMAINS["objects"].items("probe", 400):
+        problem = item.reference
+        answer = DOMAINS["objects"].direct(problem).split()[1:]
+        if problem["task"] == "danger":
+            said = answer in (["yes"], ["dangerous", "things", "hurt", "people"])
+            assert said == is_dangerous(problem["objects"][0], problem["modifier"])
+        elif problem["task"] == "which":
+            assert is_dangerous(answer[0], "")
 
 
 def test_thinking_and_answer_are_told_apart():

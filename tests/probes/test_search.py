@@ -7,7 +7,7 @@ from sftscope.probes.behaviour.backtracking import count_cues, top_share
 from sftscope.probes.microworld import DOMAINS
 from sftscope.probes.search import classify, summarise
 
-SEARCHES = ["countdown", "path", "subset_sum"]
+SEARCHES = ["countdown", "countdown4", "path", "subset_sum", "coloring"]
 TASK = {"numbers": [3, 5, 7], "target": 56}
 
 
@@ -95,6 +95,20 @@ def test_path_and_subset_traces_are_read():
     found = summarise(read("take 3 3 + 9 = 12 12 + 14 = 26 no back 3 + 20 = 23 yes", "subset_sum", subset))
     assert (found.backtracks, found.solved) == (1, True)
     assert summarise(read("a to d yes", "path", path | {"edges": ["ab"]})).valid == 0
+
+
+def test_coloring_traces_are_read():
+    task = {"lists": {"a": ["red", "blue"], "b": ["red"], "c": ["red", "green"]}, "edges": ["ab", "bc"]}
+    found = summarise(read("a red b red no back a blue b red c red no c green yes", "coloring", task))
+    assert (found.moves, found.valid, found.solved) == (6, 6, True)
+    assert (found.backtracks, found.opportunities, found.left) == (
+        2,
+        3,
+        3,
+    )  # a red is hopeless, b red and c red conflict
+    assert found.depth_returned == 3
+    assert summarise(read("a green", "coloring", task)).valid == 0
+    assert not summarise(read("a blue b red", "coloring", task)).solved
 
 
 def test_top_share_shows_a_total_carried_by_three():
