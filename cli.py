@@ -203,13 +203,14 @@ def _organism_table() -> Table:
     from rich.table import Table
 
     from .probes import organisms
+    from .probes.microworld import DOMAINS
 
     cards = {name: organisms.card(name) for name in organisms.names()}
     table = Table("domain", *cards, box=None, title="strict scores, greedy", title_justify="left")
     table.add_row("(parameters)", *(f"{c['parameters']:,}" for c in cards.values()))
-    for domain in dict.fromkeys(d for c in cards.values() for d in c["scores"]):
-        shown = [c["scores"].get(domain, {}).get("score_strict") for c in cards.values()]
-        table.add_row(domain, *(f"{s[0]:.2f}" if s else "" for s in shown))
+    for name, domain in DOMAINS.items():
+        near = " (near)" if domain.distance == "near" else ""
+        table.add_row(name + near, *(f"{c['scores'][name]['score_strict'][0]:.2f}" for c in cards.values()))
     return table
 
 

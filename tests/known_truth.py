@@ -90,11 +90,11 @@ def rotated(known: Known) -> Known:
     turn = np.eye(len(plane)) - plane @ plane.T - other @ other.T + other @ plane.T - plane @ other.T
     Q = torch.tensor(turn, dtype=torch.float32)  # x -> Q x; the plane goes to the other, the other to minus the plane
     with torch.no_grad():
-        model.model.embed_tokens.weight @= Q.T
-        model.lm_head.weight @= Q.T
+        for matrix in (model.model.embed_tokens, model.lm_head):
+            matrix.weight.copy_(matrix.weight @ Q.T)
         for block in decoder_blocks(model):
             for reader in (*_attention_readers(block), block.mlp.gate_proj, block.mlp.up_proj):
-                reader.weight @= Q.T
+                reader.weight.copy_(reader.weight @ Q.T)
             for writer in (block.self_attn.o_proj, block.mlp.down_proj):
                 writer.weight.copy_(Q @ writer.weight)
     return Known(model, known.tokenizer, {"before": before, "after": before @ turn.T})
@@ -127,9 +127,9 @@ def _fold_norms(model):
                 (block.post_attention_layernorm, (block.mlp.gate_proj, block.mlp.up_proj)),
             ):
                 for reader in readers:
-                    reader.weight *= norm.weight
+                    reader.weight.mul_(norm.weight)
                 norm.weight.fill_(1.0)
-        model.lm_head.weight *= model.model.norm.weight
+        model.lm_head.weight.mul_(model.model.norm.weight)
         model.model.norm.weight.fill_(1.0)
     return model
 

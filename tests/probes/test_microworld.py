@@ -24,6 +24,7 @@ from sftscope.probes.microworld.objects import (
     is_dangerous,
 )
 from sftscope.probes.microworld.requests import is_refusal
+from sftscope.probes.microworld.tokenizer import vocabulary
 
 
 def said(text: str, finished: bool = True) -> Response:
@@ -158,6 +159,18 @@ def test_four_numbers_are_filtered_to_forty_states_and_the_share_kept_is_as_docu
     for item in game.items("probe", 100):
         trace = game.trace(item.reference)
         assert trace.count("=") == solutions(tuple(item.reference["numbers"]), 10**6)[item.reference["target"]] <= 40
+
+
+def test_the_page_describes_the_domains_there_are():
+    page = (Path(__file__).parents[2] / "docs" / "micro-world.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \| `", page, re.M))
+    assert rows.keys() == DOMAINS.keys()
+    groups = {"id_reasoning": "in-domain", "ood_reasoning": "out-of-domain", "general": "general", "safety": "safety"}
+    for name, domain in DOMAINS.items():
+        assert rows[name].startswith(groups[domain.group])
+        if domain.group == "ood_reasoning":
+            assert f"**{domain.distance}**" in rows[name]
+    assert f"({len(vocabulary())} of them)" in page
 
 
 def test_colorings_are_judged_by_lists_and_joined_nodes():
