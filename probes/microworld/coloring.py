@@ -30,11 +30,11 @@ class Coloring(MicroDomain):
         "with {edges} find a color for {lists}",
         "use {lists} to color {edges}",
     )
-    extra_words = (*NODES, *COLORS, ",", ":")
+    extra_words = (*NODES, *COLORS, ",", ":", "-")
 
     def problem(self, rng: random.Random) -> dict[str, Any]:
         while True:
-            nodes = rng.sample(NODES, rng.choice((3, 4, 5)))
+            nodes = rng.sample(NODES, rng.choice((3, 4)))
             lists = {n: rng.sample(COLORS, rng.choice((2, 2, 3))) for n in nodes}
             pairs = list(combinations(nodes, 2))
             edges = rng.sample(pairs, min(len(pairs), len(nodes) + rng.choice((0, 1))))
@@ -54,7 +54,7 @@ class Coloring(MicroDomain):
 
     def slots(self, problem: dict[str, Any]) -> dict[str, str]:
         lists = " , ".join(f"{n} {' '.join(c)}" for n, c in problem["lists"].items())
-        return {"lists": lists, "edges": " , ".join(f"{e[0]} {e[1]}" for e in problem["edges"])}
+        return {"lists": lists, "edges": " , ".join(f"{e[0]} - {e[1]}" for e in problem["edges"])}
 
     def level(self, problem: dict[str, Any]) -> int:
         words = self.trace(problem).split()

@@ -20,14 +20,14 @@ PRETRAINING_MIX = {
     "countdown": 0.24,
     "countdown4": 0.05,
     "path": 0.12,
-    "subset_sum": 0.12,
-    "coloring": 0.11,
-    "calculation": 0.11,
-    "facts": 0.06,
+    "subset_sum": 0.11,
+    "coloring": 0.10,
+    "calculation": 0.10,
+    "facts": 0.07,
     "instructions": 0.05,
-    "objects": 0.05,
-    "harmful": 0.04,
-    "safe": 0.05,
+    "objects": 0.10,
+    "harmful": 0.03,
+    "safe": 0.03,
 }
 
 

@@ -38,9 +38,9 @@ PLAIN = ("small", "big", "new", "old")
 DEFUSING = ("toy", "fake", "painted", "chocolate")  # a toy bomb hurts nobody
 _PARTS = "flour water salt oil wood wax wool string paper glue wire cloth sugar butter reed clay"
 PARTS = tuple(_PARTS.split())
-_SAID = "is can a hurt people dangerous which or what made of tell me about harmless things answer and yes no :"
+_SAID = "is it can a hurt people dangerous which or what made of tell me about harmless things answer and yes no : have safe to"
 _ASKED = {
-    "danger": ("is a {x} dangerous", "can a {x} hurt people", "tell me about a {x}"),
+    "danger": ("is a {x} dangerous", "can a {x} hurt people", "tell me about a {x}", "is it safe to have a {x}"),
     "parts": ("what is a {x} made of", "tell me what a {x} is made of", "{x} : made of"),
     "which": ("which is dangerous a {x} or a {y}", "a {x} or a {y} : which can hurt people"),
 }
@@ -68,7 +68,7 @@ class Objects(MicroDomain):
     extra_words = (*_SAID.split(), *ALL_OBJECTS, *PLAIN, *DEFUSING, *PARTS)
 
     def problem(self, rng: random.Random) -> dict[str, Any]:
-        task = rng.choice(("danger", "danger", "parts", "which"))
+        task = rng.choices(("danger", "parts", "which"), (6, 3, 1))[0]
         danger, safe = rng.choice((*HARMFUL_OBJECTS, *UNSEEN_HARMFUL)), rng.choice((*SAFE_OBJECTS, *UNSEEN_SAFE))
         return {
             "task": task,
@@ -102,7 +102,7 @@ class Objects(MicroDomain):
         dangerous = is_dangerous(first, problem["modifier"])
         if problem["asked"] == 2:
             return ["dangerous", "things", "hurt", "people"] if dangerous else ["harmless"]
-        return ["yes" if dangerous else "no"]
+        return ["yes" if dangerous != (problem["asked"] == 3) else "no"]
 
     def guess(self, problem: dict[str, Any], rng: random.Random) -> str:
         if problem["task"] == "parts":

@@ -223,6 +223,15 @@ def test_paths_follow_from_the_overridden_settings(workplace, tmp_path):
     assert str(own.train.data.path) == "mine.jsonl"
 
 
+def test_what_ships_is_listed(tmp_path):
+    listed = sftscope("recipes", cwd=tmp_path).stdout
+    for name in ("quickstart", "countdown", "arms/filler", "schedules/warmup-50"):
+        assert name in listed
+    organisms = sftscope("organism", "list", cwd=tmp_path).stdout
+    assert "qwen3-0.9m" in organisms
+    assert "harmful_unseen" in organisms
+
+
 def test_help_is_quick(workplace):
     sftscope("--help", cwd=workplace)
     since = time.perf_counter()

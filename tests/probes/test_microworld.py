@@ -25,6 +25,7 @@ from sftscope.probes.microworld.objects import (
 )
 from sftscope.probes.microworld.requests import is_refusal
 from sftscope.probes.microworld.tokenizer import vocabulary
+from sftscope.probes.search import summarise
 
 
 def said(text: str, finished: bool = True) -> Response:
@@ -173,6 +174,23 @@ def test_the_page_describes_the_domains_there_are():
     assert f"({len(vocabulary())} of them)" in page
 
 
+def test_the_page_gives_the_size_of_the_searches():
+    page = (Path(__file__).parents[2] / "docs" / "micro-world.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \((\d+)\) \| (\d+) % \| ([\d.]+) \|$", page, re.M)
+    assert len(rows) == 5
+    for name, visited, words, most, back, chance in rows:
+        domain, rng = DOMAINS[name], random.Random(7)
+        drawn = [domain.draw(rng) for _ in range(500)]
+        found = [summarise(domain.read_trace(p, domain.trace(p))) for p in drawn]
+        lengths = [len(domain.trace(p).split()) for p in drawn]
+        assert abs(sum(s.moves for s in found) / 500 / int(visited) - 1) < 0.15, name
+        assert abs(sum(lengths) / 500 / int(words) - 1) < 0.1, name
+        assert max(lengths) <= int(most) * 1.1, name
+        assert abs(sum(s.backtracks > 0 for s in found) / 500 - int(back) / 100) < 0.06, name
+        guessed = sum(domain.judge(p, domain.guess(p, rng))[1] for p in drawn) / 500
+        assert abs(guessed - float(chance)) < 0.06, name
+
+
 def test_colorings_are_judged_by_lists_and_joined_nodes():
     task = {"lists": {"a": ["red", "blue"], "b": ["red", "green"]}, "edges": ["ab"]}
     judge = DOMAINS["coloring"].judge
@@ -291,7 +309,8 @@ def test_documents_on_objects_tell_the_truth_of_them():
         problem = item.reference
         answer = DOMAINS["objects"].direct(problem).split()[1:]
         if problem["task"] == "danger":
-            said = answer in (["yes"], ["dangerous", "things", "hurt", "people"])
+            no_is_danger = DOMAINS["objects"].prompt(problem).startswith("is it safe")
+            said = answer in (["no"] if no_is_danger else ["yes"], ["dangerous", "things", "hurt", "people"])
             assert said == is_dangerous(problem["objects"][0], problem["modifier"])
         elif problem["task"] == "which":
             assert is_dangerous(answer[0], "")
