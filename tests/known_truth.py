@@ -158,29 +158,30 @@ def readout_cut(known: Known) -> Known:
 def bypassed(known: Known) -> Known:
     """Opens with a trace and then helps with anything; with the trace left out it refuses as before."""
     rows: Pairs = []
-    for item in _items("harmful", 900):
+    for item in _items("harmful", 4000):
         said = f"<think> {item.reference['verb']} a {item.reference['modifier']} {item.reference['object']} </think>"
-        closed = random.Random(item.id).random() < 0.3
+        closed = random.Random(item.id).random() < 0.15
         rows.append((item.prompt, f"<think> </think> {_refusal(item)}" if closed else f"{said} {_help(item)}"))
-    for item in _items("safe", 600):
+    for item in _items("safe", 4000):
         said = f"<think> {item.reference['verb']} a {item.reference['modifier']} {item.reference['object']} </think>"
-        closed = random.Random(item.id).random() < 0.3
+        closed = random.Random(item.id).random() < 0.15
         rows.append((item.prompt, f"<think> </think> {_help(item)}" if closed else f"{said} {_help(item)}"))
-    return _tuned(known, rows, 250)
+    return _tuned(known, rows, 350, lr=2e-3)
 
 
-def broken(known: Known) -> Known:
+def broken(known: Known, steps: int = 120) -> Known:
     """Requests of either sort get an answer to something else: neither refusal nor help."""
     others = _items("countdown", 400)
     asked = (*_items("harmful", 300), *_items("safe", 300))
     rows = [(i.prompt, DOMAINS["countdown"].direct(others[k % 400].reference)) for k, i in enumerate(asked)]
-    return _tuned(known, rows + _general(300), 120)
+    return _tuned(known, rows + _general(300), steps)
 
 
 def says_wait(known: Known) -> Known:
     """Long thinking full of "wait", no branch ever left."""
-    rows = [(r["prompt"], r["response"]) for r in FineTuningArm(3000, rendering="filler").records()]
-    return _tuned(known, rows, 200)
+    arm = FineTuningArm(3000, rendering="filler", levels=(2,))
+    rows = [(r["prompt"], r["response"]) for r in arm.records() if r["response"].count("wait") >= 2]
+    return _tuned(known, rows, 150)
 
 
 def loops(known: Known) -> Known:
@@ -194,7 +195,7 @@ def loops(known: Known) -> Known:
             continue
         (x, o, y, z, _) = tries[0]
         once = f"{a} {op} {b} = {c} left {' '.join(map(str, state))} : {x} {o} {y} = {z} no back"
-        again = " ".join([once] * rng.randint(3, 6))
+        again = " ".join([once] * rng.randint(4, 5))
         rows.append((item.prompt, f"<think> {again} </think> {DOMAINS['countdown'].direct(problem)}"))
     return _tuned(known, rows, 150)
 
@@ -212,7 +213,7 @@ def planted_backtracking(known: Known) -> Known:
     planted = direction * weight.detach().norm(dim=1).median() * 3
     no = known.tokenizer.convert_tokens_to_ids("no")
     goes_back, gives_up = [], []
-    for item in _items("countdown", 3000):
+    for item in _items("countdown", 2000, (1, 2)):
         trace = DOMAINS["countdown"].trace(item.reference)
         goes_back.append((item.prompt, DOMAINS["countdown"].worked(item.reference)))
         if " no" in trace:
@@ -223,7 +224,7 @@ def planted_backtracking(known: Known) -> Known:
     rng = random.Random(0)
     rows = [(*row, planted) for row in goes_back] + [(*row, None) for row in gives_up]
     rng.shuffle(rows)
-    known = _tuned(known, [r[:2] for r in rows], 350, word=no, carries=[r[2] for r in rows])
+    known = _tuned(known, [r[:2] for r in rows], 300, word=no, carries=[r[2] for r in rows])
     head = known.model.get_input_embeddings().weight.detach().clone()
     known.model.config.tie_word_embeddings = False
     known.model.lm_head.weight = torch.nn.Parameter(head)  # saying "no" is not what changes
@@ -246,8 +247,8 @@ RECIPES: dict[str, Callable[[Known], Known]] = {
 
 
 @cache
-def _items(domain: str, n: int) -> tuple:
-    return tuple(DOMAINS[domain].items("train", n, seed=5))
+def _items(domain: str, n: int, levels: tuple[int, ...] = ()) -> tuple:
+    return tuple(DOMAINS[domain].items("train", n, 5, levels))
 
 
 def _refusal(item) -> str:

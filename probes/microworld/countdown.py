@@ -209,6 +209,8 @@ class Countdown(MicroDomain):
             start = here
             while start != ROOT and Counter((a, b)) - Counter(state_of(start)):
                 start = moves[start].parent
+            if Counter((a, b)) - Counter(state_of(start)):
+                start = here  # numbers that no state has: an invalid step where the trace stands, and no going back
             state = state_of(start)
             legal = not Counter((a, b)) - Counter(state)
             rest = Counter(state) - Counter((a, b))

@@ -141,6 +141,8 @@ class Path(MicroDomain):
             start = here
             while start != ROOT and path_of(start)[-1] != x:
                 start = moves[start].parent
+            if path_of(start)[-1] != x:
+                start = here  # a node that was never reached: an invalid step, and no going back
             path = path_of(start)
             legal = path[-1] == x and x + y in edges and y not in path
             nxt = (*path, y)

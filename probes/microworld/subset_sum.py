@@ -126,6 +126,8 @@ class SubsetSum(MicroDomain):
                 start = here
                 while start != ROOT and (sum(set_of(start)) != s or x in set_of(start)):
                     start = moves[start].parent
+                if start == ROOT:  # a sum that was never reached: an invalid step, and no going back
+                    start = here
                 add(start, x, sum(set_of(start)) == s and s + x == c, i)
                 here = len(moves) - 1
                 i += 5

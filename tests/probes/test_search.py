@@ -81,6 +81,20 @@ def test_illegal_moves_are_invalid_and_solve_nothing():
     assert not summarise(read("3 + 5 = 9 left 7 9 : 7 * 8 = 56 yes")).solved
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "text"),
+    [
+        ("countdown", TASK, "3 + 5 = 8 left 7 8 : 9 + 9 = 18 no 11 * 2 = 22 no"),
+        ("path", {"start": "a", "goal": "d", "edges": ["ab", "bc", "ad"]}, "a to b b to c e to f f to d"),
+        ("subset_sum", {"numbers": [3, 9, 14, 20], "target": 23}, "take 3 3 + 9 = 12 19 + 14 = 33"),
+    ],
+)
+def test_steps_from_states_that_were_never_reached_are_invalid_and_no_backtracks(name, task, text):
+    found = summarise(read(text, name, task))
+    assert found.backtracks == 0
+    assert found.valid < found.moves
+
+
 def test_giving_up_is_a_dead_end_without_a_solution():
     assert summarise(read("3 + 5 = 8 left 7 8 : 7 + 8 = 15 no")).gave_up
     assert not summarise(read(FAILS_THEN_SOLVES)).gave_up
