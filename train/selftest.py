@@ -1,0 +1,140 @@
+"""Whether the fast paths of training compute what the plain ones do, tried on the model and rows at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .batching import collate
+from .chunked import HeadError, chunked_token_sums
+from .data import Example
+from .hooks import undisturbed
+from .objective import token_sums
+from .packing import collate_packed
+from .update import Trainer
+
+SEQUENCES = 4  # packed for the test: the first rows,
+HEAD = 256  # of each at most so many tokens
+AFTER = 16  # tokens of a sequence whose losses are compared: a leak shows at once behind a boundary and fades
+# What rounding may do to a token's loss, in nats: four units in the last place of a number around 1, of the weights'
+# type. float32 sums thousands of terms, in another order in every kernel, so it gets 1e-4, a thousand units.
+ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 4 * 2**-7, torch.float16: 4 * 2**-10}
+LEAK_SHARE = 0.2  # of the gap that joined sequences show: more than that is not rounding, whatever its size
+
+
+@dataclass(frozen=True)
+class PackingCheck:
+    """Mean differences of a token's loss, in nats, from that in its own sequence alone; the worst packed sequence's."""
+
+    packed: float
+    joined: float  # the same row as one sequence, every boundary crossed: what a leak looks like
+    rounding: float  # what may pass
+
+    @property
+    def clean(self) -> bool:
+        """Packed losses are the separate ones up to rounding, and far from those of joined sequences."""
+        return self.packed <= self.rounding and self.packed <= LEAK_SHARE * self.joined
+
+
+def check_packing(
+    model: torch.nn.Module, examples: Sequence[Example], device: torch.device, dtype: torch.dtype
+) -> PackingCheck:
+    """Losses of the sequences packed into one row, against each on its own, by `model` in evaluation mode.
+
+    Compared token by token, on the first tokens after a boundary (the prompt's too), where equal sums cannot hide a
+    leak. A model that ignores position ids, or keeps a recurrent state, takes something over from the sequence before.
+    Needs two or more sequences of two or more tokens. `dtype` is what the model computes in.
+    """
+    batch = collate_packed(examples, 0)
+    ids, positions = batch["input_ids"].to(device), batch["position_ids"].to(device)
+    running = torch.arange(ids.shape[1], device=device)[None]
+    with undisturbed(model):
+        packed, joined = (_token_losses(model, ids, p) for p in (positions, running))
+        gaps: list[tuple[float, float]] = []
+        start = 0
+        for example in examples:
+            stop = start + len(example.input_ids)
+            alone = _token_losses(model, ids[:, start:stop], positions[:, start:stop])[:AFTER]
+            inside = slice(start, start + len(alone))
+            if start > 0:
+                gaps.append(
+                    (float((packed[inside] - alone).abs().mean()), float((joined[inside] - alone).abs().mean()))
+                )
+            start = stop
+    return PackingCheck(max(p for p, _ in gaps), max(j for _, j in gaps), ROUNDING.get(dtype, ROUNDING[torch.float32]))
+
+
+def _token_losses(model: torch.nn.Module, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of tokens 1 … T-1 of one row, float32 [T - 1], in nats."""
+    logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
+    return F.cross_entropy(logits[0, :-1].float(), ids[0, 1:], reduction="none")
+
+
+def check_head(trainer: Trainer, example: Example) -> str | None:
+    """Why the loss cannot be taken over chunks of this model's logits, or None: tried on one row, both ways."""
+    head = trainer.head
+    if head is None:
+        return "it has no output embedding"
+    batch = {name: tensor.to(trainer.accelerator.device) for name, tensor in collate([example], 0).items()}
+    labels = batch.pop("labels")
+    with undisturbed(trainer.model):
+        plain, _ = token_sums(trainer.model(**batch, use_cache=False).logits, labels)
+        try:
+            chunked, found = chunked_token_sums(trainer.model, head, batch, labels, max(1, example.labelled // 2))
+        except HeadError as error:
+            return str(error)
+    per_token = torch.stack([chunked, found[0]]).sub(plain).abs().max() / example.labelled
+    if per_token <= ROUNDING.get(_dtype(trainer), ROUNDING[torch.float32]):
+        return None
+    return f"something follows its output embedding (its loss is off by {per_token:.2g} nats a token)"
+
+
+def without_what_fails(trainer: Trainer) -> tuple[Trainer, list[str]]:
+    """The trainer with its fast paths tried out: those that are not exact are switched off, and a line says so.
+
+    Every process tries the same rows, and what fails on one is off on all.
+    """
+    notes: list[str] = []
+    if trainer.packed:
+        rows = _heads(trainer)
+        device, dtype = trainer.accelerator.device, _dtype(trainer)
+        check = check_packing(trainer.model, rows, device, dtype) if len(rows) > 1 else PackingCheck(0.0, 0.0, 0.0)
+        if _anywhere(trainer, not check.clean):
+            trainer = replace(trainer, packed=False)
+            notes.append(
+                f"not packed: this model mixes packed sequences (their losses are off by {check.packed:.2g} nats a "
+                f"token, where {min(check.rounding, LEAK_SHARE * check.joined):.2g} may be rounding); rows of like "
+                f"length are padded instead, up to {trainer.config.batch.pack:,} tokens a forward pass"
+            )
+    if trainer.logits_chunk is not None:
+        learnt = np.flatnonzero(trainer.labelled)
+        shortest = trainer.examples[learnt[trainer.lengths[learnt].argmin()]] if len(learnt) else None
+        problem = check_head(trainer, shortest) if shortest is not None else None
+        if _anywhere(trainer, problem is not None):
+            trainer = replace(trainer, logits_chunk=None)
+            notes.append(f"logits not chunked: this model's loss cannot be taken apart: {problem}")
+    return trainer, notes
+
+
+def _heads(trainer: Trainer) -> list[Example]:
+    """The heads of the first rows of two tokens or more, within the positions that the model was made for."""
+    limit = getattr(trainer.accelerator.unwrap_model(trainer.model).config, "max_position_embeddings", None)
+    width = HEAD if limit is None else max(2, min(HEAD, limit // SEQUENCES))
+    first = np.flatnonzero(trainer.lengths >= 2)[:SEQUENCES]
+    rows = [trainer.examples[i] for i in first]
+    return [Example(row.input_ids[:width], row.labels[:width]) for row in rows]
+
+
+def _dtype(trainer: Trainer) -> torch.dtype:
+    """What the model computes in."""
+    mixed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(str(trainer.accelerator.mixed_precision))
+    return mixed or next(p.dtype for p in trainer.model.parameters() if p.is_floating_point())
+
+
+def _anywhere(trainer: Trainer, failed: bool) -> bool:
+    flag = torch.tensor(float(failed), device=trainer.accelerator.device)
+    return bool(trainer.accelerator.reduce(flag, "sum") > 0)
