@@ -122,9 +122,7 @@ def data_warnings(
 Encoded = tuple[np.ndarray, np.ndarray]  # ids and labels, int32 [tokens] each
 
 
-def _encode_pairs(
-    block: Sequence[Record], tokenizer: PreTrainedTokenizerBase, config: DataConfig
-) -> list[Encoded]:
+def _encode_pairs(block: Sequence[Record], tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> list[Encoded]:
     if config.thinking != "keep":
         block = [replace(r, response=_thought(r.response, r.line, tokenizer, config)) for r in block]
     chats = [[{"role": "user", "content": record.prompt}] for record in block]
