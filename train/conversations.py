@@ -75,19 +75,21 @@ class TurnEncoder:
         that begins with white space, and a last one that ends in it runs on to the end of the row."""
         from transformers.utils.chat_template_utils import render_jinja_template
 
+        tokens: Any = self.tokenizer.special_tokens_map
         try:
-            texts, spans = render_jinja_template(  # type: ignore[misc]  # annotated as a str
+            rendered: Any = render_jinja_template(  # annotated as a str; a list of texts and one of spans
                 conversations=[list(messages)],
                 chat_template=self.tokenizer.get_chat_template(),
                 return_assistant_tokens_mask=True,
-                **self.tokenizer.special_tokens_map,
+                **tokens,
             )
         except jinja2.TemplateError as error:
             raise _refused(where, error) from error
-        found = [(int(a), int(b)) for a, b in spans[0] if b > a]  # type: ignore[str-unpack]
+        (text,), (spans,) = rendered
+        found = [(begin, stop) for begin, stop in spans if stop > begin]
         if not found:
             raise DataError(f"{where}: the chat template marks no turn of the assistant in this conversation: mend it")
-        return texts[0], found
+        return text, found
 
     def _by_prefix(self, messages: Sequence[dict[str, Any]], where: str) -> tuple[str, list[Span]]:
         whole = self._render(messages, where)

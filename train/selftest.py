@@ -66,23 +66,15 @@ def check_packing(
         start = len(examples[0].input_ids)
         for example in examples[1:]:
             stop = start + len(example.input_ids)
-            others = torch.cat([ids[:, :start].flip(1), ids[:, start:]], dim=1)  # real tokens, in another order
-            there = slice(start, min(stop - 1, start + AFTER))
+            here = slice(start, min(stop - 1, start + AFTER))
             alone = _token_losses(model, ids[:, start:stop], positions[:, start:stop])[:AFTER]
-            behind = _token_losses(model, others, positions)
-            gaps.append(
-                [
-                    (a - b)[:AFTER].abs().mean()
-                    for a, b in (
-                        (packed[there], alone),
-                        (joined[there], alone),
-                        (packed[there], behind[there]),
-                    )
-                ]
-            )
+            others = torch.cat([ids[:, :start].flip(1), ids[:, start:]], dim=1)  # real tokens, in another order
+            behind = _token_losses(model, others, positions)[here]
+            pairs = ((packed[here], alone), (joined[here], alone), (packed[here], behind))
+            gaps.append([float((a - b).abs().mean()) for a, b in pairs])
             start = stop
-    worst = torch.tensor(gaps).max(0).values.tolist()
-    return PackingCheck(*worst, rounding=ROUNDING.get(dtype, ROUNDING[torch.float32]))
+    off, crossed, moved = (max(column) for column in zip(*gaps, strict=True))
+    return PackingCheck(off, crossed, moved, ROUNDING.get(dtype, ROUNDING[torch.float32]))
 
 
 def _token_losses(model: torch.nn.Module, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
