@@ -176,11 +176,20 @@ def smeared(model, share):
     return model
 
 
+def displaced(model):
+    """The model with positions counted along the row: attention stays within sequences, which stand elsewhere."""
+    embed = model.transformer.wpe.forward
+    model.transformer.wpe.forward = lambda positions: embed(torch.arange(positions.shape[1])[None])
+    return model
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("leak", ["deaf", "smeared", "mamba", "lfm2"])
+@pytest.mark.parametrize("leak", ["deaf", "smeared", "displaced", "mamba", "lfm2"])
 def test_a_model_that_leaks_across_boundaries_is_found_out(examples, model_dir, leak, dtype):
     if leak == "mamba":
         model = kind("mamba", num_hidden_layers=2)
+    elif leak == "displaced":
+        model = displaced(kind("gpt2", num_hidden_layers=2, num_attention_heads=4, bos_token_id=2, eos_token_id=2))
     elif leak == "lfm2":  # its leak moves an untrained model's losses by 1e-5 nats only
         layers = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}
         model = kind("lfm2", num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, **layers)
