@@ -188,8 +188,9 @@ def displaced(model):
 def test_a_model_that_leaks_across_boundaries_is_found_out(examples, model_dir, leak, dtype):
     if leak == "mamba":
         model = kind("mamba", num_hidden_layers=2)
-    elif leak == "displaced":
-        model = displaced(kind("gpt2", num_hidden_layers=2, num_attention_heads=4, bos_token_id=2, eos_token_id=2))
+    elif leak == "displaced":  # so weakly that bfloat16 could be to blame: the yardstick is what joining would do
+        special = {"bos_token_id": 2, "eos_token_id": 2}
+        model = displaced(kind("gpt2", num_hidden_layers=2, num_attention_heads=4, **special, initializer_range=0.005))
     elif leak == "lfm2":  # its leak moves an untrained model's losses by 1e-5 nats only
         layers = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}
         model = kind("lfm2", num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, **layers)
