@@ -30,7 +30,7 @@ def chunked_token_sums(
     with _summing(head, labels_BT, chunk) as found:
         output = model(**batch, use_cache=False)
     if not found:
-        raise HeadError("it does not call its output embedding as a module")
+        raise HeadError("this model does not call its output embedding as a module")
     # Through the model's output, as wrappers expect of what is to be differentiated.
     return output.logits.float().sum(), found[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def check_head(trainer: Trainer, example: Example) -> str | None:
     """Why the loss cannot be taken over chunks of this model's logits, or None: tried on one row, both ways."""
     head = trainer.head
     if head is None:
-        return "it has no output embedding"
+        return "this model has no output embedding"
     batch = {name: tensor.to(trainer.accelerator.device) for name, tensor in collate([example], 0).items()}
     labels = batch.pop("labels")
     with undisturbed(trainer.model):
@@ -99,7 +100,24 @@ def check_head(trainer: Trainer, example: Example) -> str | None:
     per_token = torch.stack([chunked, found[0]]).sub(plain).abs().max() / example.labelled
     if per_token <= ROUNDING.get(_dtype(trainer), ROUNDING[torch.float32]):
         return None
-    return f"something follows its output embedding (its loss is off by {per_token:.2g} nats a token)"
+    return f"something follows this model's output embedding (the loss is off by {per_token:.2g} nats a token)"
+
+
+def packing_problem(trainer: Trainer) -> str | None:
+    """Why this model's sequences cannot share a row, or None: tried on the first rows of the data."""
+    taken = signature(trainer.accelerator.unwrap_model(trainer.model).forward).parameters
+    if "position_ids" not in taken and all(p.kind != p.VAR_KEYWORD for p in taken.values()):
+        return "this model takes no position ids"
+    rows = _heads(trainer)
+    if len(rows) < 2:
+        return None
+    check = check_packing(trainer.model, rows, trainer.accelerator.device, _dtype(trainer))
+    if check.clean:
+        return None
+    return (
+        f"this model mixes packed sequences (their losses are off by {check.packed:.2g} nats a token, and move by "
+        f"{check.influence:.2g} with the sequence before)"
+    )
 
 
 def without_what_fails(trainer: Trainer) -> tuple[Trainer, list[str]]:
@@ -109,14 +127,11 @@ def without_what_fails(trainer: Trainer) -> tuple[Trainer, list[str]]:
     """
     notes: list[str] = []
     if trainer.packed:
-        rows = _heads(trainer)
-        device, dtype = trainer.accelerator.device, _dtype(trainer)
-        check = check_packing(trainer.model, rows, device, dtype) if len(rows) > 1 else PackingCheck(0.0, 0.0, 0.0, 0.0)
-        if _anywhere(trainer, not check.clean):
+        problem = packing_problem(trainer)
+        if _anywhere(trainer, problem is not None):
             trainer = replace(trainer, packed=False)
             notes.append(
-                f"not packed: this model mixes packed sequences (their losses are off by {check.packed:.2g} nats a "
-                f"token, and move by {check.influence:.2g} with the sequence before); rows of like length are padded "
+                f"not packed: {problem or 'another process found sequences mixed'}; rows of like length are padded "
                 f"instead, up to {trainer.config.batch.pack:,} tokens a forward pass"
             )
     if trainer.logits_chunk is not None:
@@ -125,7 +140,7 @@ def without_what_fails(trainer: Trainer) -> tuple[Trainer, list[str]]:
         problem = check_head(trainer, shortest) if shortest is not None else None
         if _anywhere(trainer, problem is not None):
             trainer = replace(trainer, logits_chunk=None)
-            notes.append(f"logits not chunked: this model's loss cannot be taken apart: {problem}")
+            notes.append(f"logits not chunked: {problem or 'another process found the loss off'}")
     return trainer, notes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..dynamics.errors import DataError
@@ -12,8 +11,6 @@ if TYPE_CHECKING:
 
 OPEN, CLOSE = "<think>", "</think>"
 Thinking = Literal["keep", "drop", "shorten"]
-# A response may begin inside the thinking part: some templates write the opening tag into the prompt.
-PART = re.compile(rf"(?P<open>{OPEN})?(?P<inner>(?:(?!{OPEN}).)*?){CLOSE}(?P<gap>\s*)", re.DOTALL)
 
 
 def with_thinking(
@@ -26,24 +23,36 @@ def with_thinking(
     """
     if thinking == "keep":
         return text
-    parts = list(PART.finditer(text))
-    if text.count(OPEN) > sum(part["open"] is not None for part in parts):
-        raise DataError(
-            f"{where}: a {OPEN} is not closed by {CLOSE}, so `data.thinking: {thinking}` cannot tell the answer from "
-            "the thinking: close it, remove the row, or set `data.thinking: keep`"
-        )
-
-    def replace(part: re.Match[str]) -> str:
-        opened, inner = part["open"] or "", part["inner"]
+    kept, at = [], 0
+    while (close := text.find(CLOSE, at)) >= 0:
+        begin = text.find(OPEN, at, close)
+        inner = begin + len(OPEN) if begin >= 0 else at
+        if (begin < 0 and at > 0) or OPEN in text[inner:close]:
+            raise _unbalanced(thinking, where)
+        after = close + len(CLOSE)
+        gap = after + len(text[after:]) - len(text[after:].lstrip())
+        kept.append(text[at:begin] if begin >= 0 else "")
         if thinking == "shorten":
             assert tokens is not None
-            return f"{opened}{_head(inner, tokens, tokenizer)}{CLOSE}{part['gap']}"
-        return "" if opened else f"{CLOSE}{part['gap']}"
-
-    kept = PART.sub(replace, text)
-    if not kept.replace(CLOSE, "").strip():
+            head = _head(text[inner:close], tokens, tokenizer)
+            kept.append(f"{OPEN if begin >= 0 else ''}{head}{text[close:gap]}")
+        elif begin < 0:
+            kept.append(text[close:gap])
+        at = gap
+    if OPEN in text[at:]:
+        raise _unbalanced(thinking, where)
+    kept.append(text[at:])
+    result = "".join(kept)
+    if not result.replace(CLOSE, "").strip():
         raise DataError(f"{where} holds thinking and no answer: `data.thinking: drop` leaves nothing; remove the row")
-    return kept
+    return result
+
+
+def _unbalanced(thinking: Thinking, where: str) -> DataError:
+    return DataError(
+        f"{where}: a {OPEN} is not closed by a {CLOSE} of its own, so `data.thinking: {thinking}` cannot tell the answer "
+        "from the thinking: mend the tags, remove the row, or set `data.thinking: keep`"
+    )
 
 
 def _head(inner: str, tokens: int, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -143,7 +143,7 @@ def test_what_follows_the_head_is_found_out(config, examples, name, fields, exac
     if exact:
         assert problem is None
     else:
-        assert problem.startswith("something follows its output embedding")
+        assert problem.startswith("something follows this model's output embedding")
 
 
 def test_a_chunked_run_is_the_plain_run(fit, rows_of, weights_of):

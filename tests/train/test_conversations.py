@@ -1,6 +1,7 @@
 """Which tokens of a conversation carry loss: what the assistant wrote and the token that ends its turn, and no other."""
 
 import json
+import time
 
 import pytest
 from sftscope.dynamics.errors import ConfigError, DataError
@@ -223,7 +224,7 @@ def test_thinking_is_kept_dropped_or_shortened(tiny, text, thinking, expected):
     assert with_thinking(text, thinking, 2, tokenizer, "line 1") == expected
 
 
-@pytest.mark.parametrize("text", ["<think>a b", "<think>a <think>b</think> c"])
+@pytest.mark.parametrize("text", ["<think>a b", "<think>a <think>b</think> c", "<think>a</think> b</think>"])
 def test_thinking_that_is_never_closed_is_an_error_where_it_matters(tiny, text):
     tokenizer = tiny.make_tokenizer(["a", "b"])
     assert with_thinking(text, "keep", None, tokenizer, "line 4") == text
@@ -231,6 +232,14 @@ def test_thinking_that_is_never_closed_is_an_error_where_it_matters(tiny, text):
         with_thinking(text, "drop", None, tokenizer, "line 4")
     with pytest.raises(DataError, match="line 4 holds thinking and no answer"):
         with_thinking("<think>a</think> ", "drop", None, tokenizer, "line 4")
+
+
+def test_a_long_answer_is_looked_through_once(tiny):
+    """A pattern that tries every start would take minutes."""
+    text = "<think>" + "a " * 200_000 + "</think>" + "b " * 200_000
+    start = time.perf_counter()
+    assert with_thinking(text, "drop", None, tiny.make_tokenizer(["a", "b"]), "line 1") == "b " * 200_000
+    assert time.perf_counter() - start < 2
 
 
 def test_shortening_counts_tokens_and_reaches_prompts_and_responses(bpe, tmp_path):

@@ -226,6 +226,18 @@ def test_a_run_that_cannot_be_packed_is_padded_and_says_so(fit, rows_of, config,
     assert "8 sequences / 1 process / padded to 60 tokens or fewer per forward" in text
 
 
+def test_a_model_that_takes_no_position_ids_is_not_packed(config, examples):
+    settings = config(batch={"size": 5, "pack": 150})
+    model, tokenizer = load(settings.model, 0)
+    inner = model.forward
+    model.forward = lambda input_ids, attention_mask=None, use_cache=None: inner(input_ids, attention_mask)
+    trainer = prepare(settings, Accelerator(), model, tokenizer, examples, make_plan(settings, examples, 0))
+    tested, (note,) = without_what_fails(trainer)
+    assert not tested.packed
+    assert note.startswith("not packed: this model takes no position ids; rows of like length are padded")
+    assert np.isfinite(update(tested, [0, 1, 2, 3, 4], Counters())["loss"])
+
+
 def test_a_model_too_small_for_the_test_row_is_tested_on_the_heads_of_rows(config, model_dir):
     """Positions up to 128: four rows of 100 tokens joined would run past them."""
     rng = np.random.default_rng(0)
