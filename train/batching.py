@@ -19,10 +19,12 @@ POOL = 64  # batches that share a pool when sorting by length: large enough to s
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """Sequences per update and per forward pass. `micro` changes memory and speed, never the result."""
+    """Sequences per update and per forward pass. All but `size` change memory and speed, never the result."""
 
     size: int = 32  # sequences per optimiser step, over all processes
     micro: int | None = None  # sequences per forward pass of one process; null: all of its share at once
+    pack: int | None = None  # in place of `micro`: tokens per forward pass of one process, sequences end to end
+    logits_chunk: int | None = None  # labelled tokens whose logits are held at once; null: those of a whole forward
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -31,6 +33,14 @@ class BatchConfig:
             raise ConfigError(
                 f"`batch.micro` is {self.micro} and `batch.size` {self.size}: give between 1 and {self.size}"
             )
+        if self.pack is not None and self.micro is not None:
+            raise ConfigError(
+                f"`batch.pack` is {self.pack} and `batch.micro` {self.micro}: give one, tokens or sequences per forward"
+            )
+        if self.pack is not None and self.pack < 2:
+            raise ConfigError(f"`batch.pack` is {self.pack}: give the tokens of a packed row, 2 or more")
+        if self.logits_chunk is not None and self.logits_chunk < 1:
+            raise ConfigError(f"`batch.logits_chunk` is {self.logits_chunk}: give 1 or more labelled tokens, or null")
 
 
 def epoch_order(

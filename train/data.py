@@ -1,19 +1,22 @@
-"""Prompt and response records, and the token ids and labels made of them."""
+"""Token ids and labels of the training rows, by the tokenizer's chat template."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..dynamics.errors import ConfigError, DataError
+from .records import Conversation, Record, Records, check_columns, cut, place
+from .thinking import Thinking, with_thinking
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from .conversations import TurnEncoder
 
 IGNORED = -100  # the label of a token that carries no loss: PyTorch's convention
 BLOCK = 8192  # rows tokenised at a time: Python's lists of ids take ten times the room of the arrays they become
@@ -21,29 +24,31 @@ BLOCK = 8192  # rows tokenised at a time: Python's lists of ids take ten times t
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The training rows: JSONL with `{"prompt": …, "response": …}` on every line."""
+    """The training rows: `prompt` with `response` or `completion`, or `messages`, and what is learnt of them."""
 
-    path: Path
+    path: Path  # JSONL, Parquet (*.parquet), or a data set on the hub: hub:owner/name[/subset][:split]
+    columns: dict[str, str] | None = None  # the data's names of prompt, response, completion, messages, role, content
     loss_on: Literal["response", "all"] = "response"  # `all`: prompt tokens are learnt too, as in pretraining
+    thinking: Thinking = "keep"  # what stands between <think> and </think>: kept, dropped, or cut to `thinking_tokens`
+    thinking_tokens: int | None = None  # of the head that `shorten` keeps
     max_length: int = 2048  # tokens of prompt and response together
-    over_length: Literal["error", "drop"] = "error"  # longer rows; they are never cut: the answer stands at the end
+    over_length: Literal["error", "drop", "truncate"] = "error"  # longer rows; a truncated one teaches no ending
     order: Literal["shuffled", "fixed"] = "shuffled"  # `fixed`: as in the file, every epoch
     bucket: bool = False  # batch rows of similar length: less padding, slightly less random batches
 
     def __post_init__(self) -> None:
+        check_columns(self.columns)
         if self.max_length < 2:
             raise ConfigError(f"`data.max_length` is {self.max_length}: give 2 or more tokens")
         if self.bucket and self.order == "fixed":
             raise ConfigError("`data.bucket` is true and `data.order` is 'fixed': bucketing reorders rows; drop one")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One row of the file; `line` counts from 1."""
-
-    prompt: str
-    response: str
-    line: int
+        if (self.thinking == "shorten") != (self.thinking_tokens is not None):
+            raise ConfigError(
+                f"`data.thinking` is {self.thinking!r} and `data.thinking_tokens` {self.thinking_tokens}: "
+                "`shorten` needs the number of tokens to keep, and nothing else takes one"
+            )
+        if self.thinking_tokens is not None and self.thinking_tokens < 1:
+            raise ConfigError(f"`data.thinking_tokens` is {self.thinking_tokens}: give 1 or more, or drop the thinking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Example:
 
     input_ids: np.ndarray
     labels: np.ndarray
+    truncated: bool = False  # cut at `max_length`: the answer does not end
 
     @property
     def labelled(self) -> int:
@@ -59,64 +65,29 @@ class Example:
         return int((self.labels[1:] != IGNORED).sum())
 
 
-def read_records(path: Path) -> list[Record]:
-    """The rows of a JSONL file. Raises DataError naming the file and the line of the first row that cannot be used."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"no data file at {path}: `data.path` is a JSONL file with a prompt and a response per line")
-    records = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{where} is not JSON ({error.msg} at column {error.colno}): {_cut(line)}") from error
-            if not isinstance(row, dict):
-                raise DataError(f'{where} is not an object with "prompt" and "response": {_cut(line)}')
-            records.append(Record(_text(row, "prompt", where), _text(row, "response", where), number))
-    if not records:
-        raise DataError(f'{path} holds no rows: write one {{"prompt": …, "response": …}} per line')
-    return records
-
-
-def _text(row: dict[str, Any], key: str, where: str) -> str:
-    if key not in row:
-        raise DataError(f'{where} has no "{key}" (its keys: {", ".join(map(str, row)) or "none"}): rename or add it')
-    value = row[key]
-    if not isinstance(value, str):
-        raise DataError(f'{where}: "{key}" is {_cut(repr(value))}, not a text')
-    if not value.strip():
-        raise DataError(f'{where}: "{key}" is empty ({value!r}): fill it in, or remove the row')
-    return value
-
-
-def _cut(text: str, width: int = 80) -> str:
-    text = text.strip()
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def encode(
-    records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, config: DataConfig
-) -> tuple[list[Example], int]:
+def encode(records: Records, tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> tuple[list[Example], int]:
     """Token ids and labels of every record, and how many records were dropped for their length.
 
-    The prompt is rendered by the tokenizer's chat template up to where the assistant begins; the response is tokenised
+    A prompt is rendered by the tokenizer's chat template up to where the assistant begins; the response is tokenised
     on its own and closed by the end-of-sequence token, so that the ids before it are exactly those seen at inference.
-    Raises DataError for a row longer than `max_length` (unless dropped) or with a word the tokenizer does not know.
+    A conversation is what the template renders, its assistant turns closed as the template closes them.
+    Raises DataError for a row longer than `max_length` (unless dropped or truncated), with a word the tokenizer does
+    not know, or that cannot be rendered.
     """
-    eos, examples, dropped = tokenizer.eos_token_id, [], 0
+    encoder = None
+    if records and isinstance(records[0], Conversation):
+        from .conversations import TurnEncoder
+
+        encoder = TurnEncoder(tokenizer)
+    examples, dropped = [], 0
     for start in range(0, len(records), BLOCK):
-        block = records[start : start + BLOCK]
-        chats = [[{"role": "user", "content": record.prompt}] for record in block]
-        prompts: Any = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
-        prompt_ids = _tokenise(tokenizer, prompts)
-        response_ids = _tokenise(tokenizer, [record.response for record in block])
-        _check_known(block, prompts, prompt_ids, response_ids, tokenizer, config.path)
-        for record, head, tail in zip(block, prompt_ids, response_ids, strict=True):
-            example = _example(record, head, [*tail, eos], config)
+        block: Any = records[start : start + BLOCK]
+        if encoder is None:
+            encoded = _encode_pairs(block, tokenizer, config)
+        else:
+            encoded = [_encode_conversation(conversation, encoder, config) for conversation in block]
+        for record, (ids, labels) in zip(block, encoded, strict=True):
+            example = _fitted(ids, labels, record.line, config)
             if example is None:
                 dropped += 1
             else:
@@ -128,20 +99,101 @@ def encode(
     return examples, dropped
 
 
-def _example(record: Record, head: list[int], tail: list[int], config: DataConfig) -> Example | None:
-    """Prompt ids and response ids as one sequence; None for a row over length that is to be dropped."""
-    length = len(head) + len(tail)
-    if length > config.max_length:
-        if config.over_length == "drop":
-            return None
+def data_warnings(
+    records: Records,
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    generation_stops: int | Sequence[int] | None,
+    config: DataConfig,
+) -> list[str]:
+    """What of the data may spoil the training without being wrong, in plain lines: rows cut, and ends that do not stop
+    generation (`generation_stops`: the model's `generation_config.eos_token_id`)."""
+    from .conversations import end_warnings
+
+    lines = end_warnings(tokenizer, generation_stops, conversations=isinstance(records[0], Conversation))
+    if truncated := sum(example.truncated for example in examples):
+        lines.append(
+            f"{truncated:,} of {len(examples):,} rows are cut to {config.max_length:,} tokens: "
+            "their answers break off, and no end token is learnt from them"
+        )
+    return lines
+
+
+Encoded = tuple[np.ndarray, np.ndarray]  # ids and labels, int32 [tokens] each
+
+
+def _encode_pairs(block: Sequence[Record], tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> list[Encoded]:
+    if config.thinking != "keep":
+        block = [replace(r, response=_thought(r.response, r.line, tokenizer, config)) for r in block]
+    chats = [[{"role": "user", "content": record.prompt}] for record in block]
+    prompts: Any = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+    prompt_ids = _tokenise(tokenizer, prompts)
+    response_ids = _tokenise(tokenizer, [record.response for record in block])
+    unk, found = unknown_id(tokenizer), []
+    for record, prompt, head, tail in zip(block, prompts, prompt_ids, response_ids, strict=True):
+        for what, text, ids in (("prompt", prompt, head), ("response", record.response, tail)):
+            if unk is not None and unk in ids:
+                raise _unknown_error(tokenizer, text, unk, what, place(config.path, record.line))
+        whole = np.array([*head, *tail, tokenizer.eos_token_id], dtype=np.int32)
+        found.append((whole, _labels(whole, np.arange(len(whole)) >= len(head), config)))
+    return found
+
+
+def _encode_conversation(conversation: Conversation, encoder: TurnEncoder, config: DataConfig) -> Encoded:
+    where, messages = place(config.path, conversation.line), list(conversation.messages)
+    if config.thinking != "keep":
+        messages = [_thought_message(message, conversation.line, encoder.tokenizer, config) for message in messages]
+    text, ids, mask = encoder.encode(messages, where)
+    unk = unknown_id(encoder.tokenizer)
+    if unk is not None and unk in ids:
+        raise _unknown_error(encoder.tokenizer, text, unk, "conversation", where)
+    if config.loss_on == "response":  # what follows the last answer is neither learnt nor seen by what is
+        ids = ids[: len(mask) - mask[::-1].index(True)]
+    whole = np.array(ids, dtype=np.int32)
+    return whole, _labels(whole, np.array(mask[: len(ids)]), config)
+
+
+def _labels(ids: np.ndarray, answer: np.ndarray, config: DataConfig) -> np.ndarray:
+    """The ids with -100 where no loss is taken; `answer` is true on what the assistant wrote."""
+    labels = ids.copy()
+    if config.loss_on == "all":
+        labels[:1] = IGNORED
+    else:
+        labels[~answer] = IGNORED
+    return labels
+
+
+def _fitted(ids: np.ndarray, labels: np.ndarray, line: int, config: DataConfig) -> Example | None:
+    """A sequence within `max_length`: as it is, or cut; None for one that is to be dropped, or that nothing is left of
+    to learn. The end token stands last among the labels, so a cut takes it away: an answer broken off ends nowhere."""
+    length, limit = len(ids), config.max_length
+    if length <= limit:
+        return Example(ids, labels)
+    if config.over_length == "error":
         raise DataError(
-            f"{config.path}, line {record.line} has {length} tokens and `data.max_length` is {config.max_length}: "
+            f"{place(config.path, line)} has {length} tokens and `data.max_length` is {limit}: "
             "raise it, shorten the row, or set `data.over_length: drop`"
         )
-    ids = np.array([*head, *tail], dtype=np.int32)
-    labels = ids.copy()
-    labels[: 1 if config.loss_on == "all" else len(head)] = IGNORED
-    return Example(ids, labels)
+    if config.over_length == "drop" or (labels[1:limit] == IGNORED).all():
+        return None
+    return Example(ids[:limit].copy(), labels[:limit].copy(), truncated=True)
+
+
+def _thought(text: str, line: int, tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> str:
+    return with_thinking(text, config.thinking, config.thinking_tokens, tokenizer, place(config.path, line))
+
+
+def _thought_message(
+    message: dict[str, Any], line: int, tokenizer: PreTrainedTokenizerBase, config: DataConfig
+) -> dict[str, Any]:
+    if message["role"] != "assistant":
+        return message
+    if "reasoning_content" in message:
+        raise DataError(
+            f"{place(config.path, line)} keeps its thinking in `reasoning_content`, and `data.thinking: "
+            f"{config.thinking}` looks between <think> and </think>: move it into the content, or set `keep`"
+        )
+    return {**message, "content": _thought(message["content"], line, tokenizer, config)}
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
@@ -151,25 +203,19 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list
     return encoded["input_ids"]
 
 
-def _check_known(
-    records: Sequence[Record],
-    prompts: list[str],
-    prompt_ids: list[list[int]],
-    response_ids: list[list[int]],
-    tokenizer: PreTrainedTokenizerBase,
-    path: Path,
-) -> None:
+def unknown_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The id that stands for words the tokenizer does not know; None where every text can be told."""
     unk = tokenizer.unk_token_id
     # Byte-level tokenizers name their end token as "unknown" too: there it stands in templates and means no gap.
-    if unk is None or unk in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id):
-        return
-    for record, prompt, head, tail in zip(records, prompts, prompt_ids, response_ids, strict=True):
-        for what, text, ids in (("prompt", prompt, head), ("response", record.response, tail)):
-            if unk in ids:
-                raise DataError(
-                    f"{path}, line {record.line}: the tokenizer does not know {_unknown(tokenizer, text, unk)!r} "
-                    f"in the {what}: {_cut(text)}; train with the tokenizer that fits the data, or change the row"
-                )
+    known = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    return None if unk in known else unk
+
+
+def _unknown_error(tokenizer: PreTrainedTokenizerBase, text: str, unk: int, what: str, where: str) -> DataError:
+    return DataError(
+        f"{where}: the tokenizer does not know {_unknown(tokenizer, text, unk)!r} "
+        f"in the {what}: {cut(text)}; train with the tokenizer that fits the data, or change the row"
+    )
 
 
 def _unknown(tokenizer: PreTrainedTokenizerBase, text: str, unk: int) -> str:

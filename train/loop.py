@@ -22,12 +22,15 @@ from ..dynamics.types import Measurement
 from .batching import epoch_order
 from .checkpoint import drop_later, drop_resume, read_resume, write_checkpoint, write_resume
 from .config import TrainConfig
-from .data import encode, read_records
+from .data import data_warnings, encode
 from .hooks import CheckpointHook, run_hooks
 from .model import base_identity, load
+from .packing import fill_share
 from .plan import Plan, explain, make_plan
 from .progress import progress_bar, quiet_libraries
+from .records import read_records
 from .run_info import IDENTITY, check_new, is_complete, run_id, run_info
+from .selftest import without_what_fails
 from .tracking import STEP, Tracker, check_tracker, open_tracker
 from .update import Counters, Row, Trainer, prepare, update
 
@@ -61,11 +64,13 @@ def train(
         torch.set_num_threads(config.threads)
 
     with quiet_libraries():
-        records = read_records(config.data.path)
+        records = read_records(config.data.path, config.data.columns)
         model, tokenizer = load(config.model, config.seed)
         examples, dropped = encode(records, tokenizer, config.data)
         plan = make_plan(config, examples, dropped)
         _check_positions(model, plan)
+        stops = getattr(model.generation_config, "eos_token_id", None)
+        warnings = data_warnings(records, examples, tokenizer, stops, config.data)
         info = {**(extra or {}), **run_info(config, plan, base_identity(config.model), rows=len(records))}
         accelerator = _accelerator(config, run, hooks)
         accelerator.wait_for_everyone()  # no process may find the run begun that another is just beginning
@@ -73,10 +78,10 @@ def train(
             create_run(run, info, identity=IDENTITY)
         accelerator.wait_for_everyone()
 
-        trainer = prepare(config, accelerator, model, tokenizer, examples, plan)
+        trainer, notes = without_what_fails(prepare(config, accelerator, model, tokenizer, examples, plan))
         counters = Counters(**read_resume(run, accelerator)) if resume else Counters()
         if accelerator.is_main_process:
-            _report(say, trainer, model, counters)
+            _report(say, trainer, model, counters, [*warnings, *notes])
             drop_later(run, counters.step)
         tracker = open_tracker(accelerator, config.tracking, run, info, run_id(run))
         try:
@@ -134,21 +139,20 @@ def _run(
 
 def _windows(trainer: Trainer, done: int) -> Iterator[list[int]]:
     """The rows of every update after the first `done`, epoch after epoch, up to the last."""
-    config, per_epoch = trainer.config, trainer.plan.steps_per_epoch
+    per_epoch = trainer.plan.steps_per_epoch
     order: list[list[int]] = []
     for step in range(done, trainer.plan.total_steps):
         epoch, i = divmod(step, per_epoch)
         if not order or i == 0:
-            order = epoch_order(
-                len(trainer.examples),
-                config.seed,
-                epoch,
-                config.data.order,
-                trainer.lengths,
-                config.data.bucket,
-                config.batch.size,
-            )
+            order = _epoch(trainer, epoch)
         yield order[i]
+
+
+def _epoch(trainer: Trainer, epoch: int) -> list[list[int]]:
+    """The rows of every update of one epoch."""
+    config, lengths = trainer.config, trainer.lengths
+    order, bucket = config.data.order, config.data.bucket
+    return epoch_order(len(trainer.examples), config.seed, epoch, order, lengths, bucket, config.batch.size)
 
 
 def _checkpoint(
@@ -197,11 +201,16 @@ def _accelerator(config: TrainConfig, run: Path, hooks: Sequence[CheckpointHook]
     return accelerator
 
 
-def _report(say: Callable[[str], None], trainer: Trainer, model: PreTrainedModel, counters: Counters) -> None:
-    accelerator = trainer.accelerator
+def _report(
+    say: Callable[[str], None], trainer: Trainer, model: PreTrainedModel, counters: Counters, notes: Sequence[str]
+) -> None:
+    accelerator, pack = trainer.accelerator, trainer.config.batch.pack
+    world = accelerator.num_processes
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     device = str(accelerator.device)
-    lines = explain(trainer.config, trainer.plan, parameters=parameters, world=accelerator.num_processes, device=device)
+    fill = fill_share(_epoch(trainer, 0), trainer.lengths, pack, world) if pack and trainer.packed else None
+    lines = explain(trainer.config, trainer.plan, parameters=parameters, world=world, device=device, fill=fill)
+    lines += [f"note         {note}" for note in notes]
     if counters.step:
         lines.append(f"resuming     after step {counters.step:,}")
     say("\n".join(lines))

@@ -19,8 +19,13 @@ def token_sums(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> tuple[torch
     targets = labels_BT[:, 1:]
     kept = targets != IGNORED
     target_N = targets[kept]
-    logits_NV = logits_BTV[:, :-1][kept].float()  # float32: bf16 keeps under three digits of a log-probability
-    logp_NV = F.log_softmax(logits_NV, dim=-1)
+    return sums_over_tokens(logits_BTV[:, :-1][kept], target_N)
+
+
+def sums_over_tokens(logits_NV: torch.Tensor, target_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same for labelled tokens only: a row of logits and a target each."""
+    # float32: bf16 keeps under three digits of a log-probability
+    logp_NV = F.log_softmax(logits_NV.float(), dim=-1)
     nll = -logp_NV.gather(1, target_N[:, None]).sum()
     with torch.no_grad():
         entropy = correct = nll.new_zeros(())
@@ -28,5 +33,5 @@ def token_sums(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> tuple[torch
             # 0 * log 0 is 0: a probability that underflows has a finite log-softmax unless the logit itself is -inf.
             entropy = entropy - (logp.exp() * logp.clamp_min(-1e4)).sum()
             correct = correct + (logp.argmax(-1) == target).sum()
-        sums = torch.stack([nll.detach(), entropy, correct, kept.sum()]).float()
+        sums = torch.stack([nll.detach(), entropy, correct, nll.new_tensor(len(target_N))]).float()
     return nll, sums

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..dynamics.errors import ConfigError
 from .config import TrainConfig
 from .data import Example
 from .schedule import checkpoint_steps, total_steps, warmup_steps
@@ -22,16 +23,23 @@ class Plan:
     checkpoints: list[int]
     rows: int
     dropped_rows: int  # over length
+    truncated_rows: int  # over length, and cut
     longest: int  # tokens
     input_tokens_per_epoch: int  # without padding
     labelled_tokens_per_epoch: int
 
 
 def make_plan(config: TrainConfig, examples: Sequence[Example], dropped: int) -> Plan:
-    """Derive the plan. Raises ConfigError for checkpoints beyond the end of the run."""
+    """Derive the plan. Raises ConfigError for checkpoints beyond the end of the run and rows that are not to pack."""
     per_epoch = -(-len(examples) // config.batch.size)
     total = total_steps(per_epoch, config.schedule)
     lengths = np.array([len(e.input_ids) for e in examples])
+    pack = config.batch.pack
+    if pack is not None and lengths.max() > pack:
+        raise ConfigError(
+            f"`batch.pack` is {pack} tokens and the longest sequence has {lengths.max()}: give at least that many, or "
+            "set `data.max_length` with `data.over_length`"
+        )
     return Plan(
         total_steps=total,
         steps_per_epoch=per_epoch,
@@ -39,14 +47,26 @@ def make_plan(config: TrainConfig, examples: Sequence[Example], dropped: int) ->
         checkpoints=checkpoint_steps(total, config.checkpoints),
         rows=len(examples),
         dropped_rows=dropped,
+        truncated_rows=sum(e.truncated for e in examples),
         longest=int(lengths.max()),
         input_tokens_per_epoch=int(lengths.sum()),
         labelled_tokens_per_epoch=sum(e.labelled for e in examples),
     )
 
 
-def explain(config: TrainConfig, plan: Plan, *, parameters: int, world: int, device: str) -> list[str]:
-    """The plan as lines for a log, each number with what it follows from."""
+def explain(
+    config: TrainConfig,
+    plan: Plan,
+    *,
+    parameters: int,
+    world: int,
+    device: str,
+    fill: tuple[float, float] | None = None,
+) -> list[str]:
+    """The plan as lines for a log, each number with what it follows from.
+
+    `fill` is what `packing.fill_share` says of an epoch, where rows are packed.
+    """
     batch, schedule, rows = config.batch, config.schedule, plan.rows
     share = -(-batch.size // world)
     micro = min(batch.micro or share, share)
@@ -57,16 +77,23 @@ def explain(config: TrainConfig, plan: Plan, *, parameters: int, world: int, dev
         if schedule.steps is None
         else f"{plan.total_steps / plan.steps_per_epoch:.2f} epochs"
     )
+    cut = f", {plan.truncated_rows:,} cut to {config.data.max_length:,} tokens" if plan.truncated_rows else ""
+    if fill is not None:
+        forwards = f"packed into rows of {batch.pack:,} tokens, {fill[0]:.1%} filled = {fill[1]:.1f} accumulated"
+    elif batch.pack is not None:
+        forwards = f"padded to {batch.pack:,} tokens or fewer per forward"
+    else:
+        forwards = f"{micro} per forward = {-(-share // micro)} accumulated"
     tracking = config.tracking
     saved, more = plan.checkpoints[:12], len(plan.checkpoints) - 12
     resume = config.checkpoints.resume_every
     decay = "constant" if schedule.kind == "constant" else f"cosine to {schedule.final_lr_share:g} of it"
     return [
         f"model        {parameters:,} trainable parameters in {config.model.dtype} on {device}",
-        f"rows         {rows:,} of {config.data.path.name}{dropped}; the longest has {plan.longest:,} tokens",
+        f"rows         {rows:,} of {config.data.path.name}{dropped}{cut}; the longest has {plan.longest:,} tokens",
         f"tokens       {plan.labelled_tokens_per_epoch:,} of {plan.input_tokens_per_epoch:,} carry loss, per epoch",
-        f"batch        {batch.size} sequences / {world} process{'es' * (world > 1)} / {micro} per forward "
-        f"= {-(-share // micro)} accumulated; {per_step:,.0f} labelled tokens per step on average",
+        f"batch        {batch.size} sequences / {world} process{'es' * (world > 1)} / {forwards}; "
+        f"{per_step:,.0f} labelled tokens per step on average",
         f"steps        {rows:,} rows / {batch.size} = {plan.steps_per_epoch:,} per epoch; "
         f"{length} = {plan.total_steps:,} steps",
         f"lr           {plan.warmup_steps:,} steps of warm-up to {config.optim.lr:g}, then {decay}",

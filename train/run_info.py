@@ -16,6 +16,7 @@ from ..dynamics.storage import content_key, sha256_file
 from .checkpoint import resume_folder
 from .config import TrainConfig
 from .plan import Plan
+from .records import data_sha256
 
 IDENTITY = ("config_hash", "data", "base")  # entries of run.json that make it this run and no other
 
@@ -42,7 +43,7 @@ def run_info(config: TrainConfig, plan: Plan, base: dict[str, Any], *, rows: int
         "config": to_mapping(config),
         "config_hash": config_hash(identity(config)),
         "base": base,
-        "data": {"path": config.data.path.name, "sha256": sha256_file(config.data.path), "rows": rows},
+        "data": {"path": config.data.path.name, "sha256": data_sha256(config.data.path), "rows": rows},
         "primaries": {"declared": declared, "sha256": content_key(declared, length=64)},
         "plan": asdict(plan),
         "versions": versions(),

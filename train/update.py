@@ -16,10 +16,12 @@ from accelerate.utils import set_seed
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .batching import collate, micro_batches
+from .chunked import chunked_token_sums
 from .config import TrainConfig
 from .data import Example
 from .objective import token_sums
 from .optim import make_optimizer
+from .packing import bucketed_rows, collate_packed, packed_rows
 from .plan import Plan
 from .schedule import lr_at
 
@@ -49,6 +51,9 @@ class Trainer:
     labelled: np.ndarray  # tokens of each example that carry loss
     pad_id: int
     plan: Plan
+    packed: bool  # forward passes are packed rows
+    head: torch.nn.Module | None  # the model's output embedding
+    logits_chunk: int | None  # labelled tokens whose logits are held at once
 
 
 def prepare(
@@ -74,6 +79,9 @@ def prepare(
         labelled=np.array([e.labelled for e in examples]),
         pad_id=pad,
         plan=plan,
+        packed=config.batch.pack is not None,
+        head=model.get_output_embeddings(),
+        logits_chunk=config.batch.logits_chunk,
     )
 
 
@@ -89,16 +97,16 @@ def update(trainer: Trainer, window: list[int], counters: Counters) -> Row:
     lr = lr_at(counters.step + 1, trainer.plan.total_steps, trainer.config.schedule, trainer.config.optim.lr)
     for group in optimizer.param_groups:
         group["lr"] = lr
-    batches = micro_batches(window, trainer.lengths, trainer.config.batch.micro, accelerator.process_index, world)
+    batches = _forward_passes(trainer, window)
     tokens = int(trainer.labelled[window].sum())
     sums = torch.zeros(4, device=accelerator.device)
     model.train()
     for i, indices in enumerate(batches):
-        batch = collate([trainer.examples[j] for j in indices], trainer.pad_id)
+        batch = (collate_packed if trainer.packed else collate)([trainer.examples[j] for j in indices], trainer.pad_id)
         batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}
         labels = batch.pop("labels")
         with accelerator.no_sync(model) if i < len(batches) - 1 else nullcontext():
-            nll, found = token_sums(model(**batch, use_cache=False).logits, labels)
+            nll, found = _loss(trainer, batch, labels)
             # Gradients are averaged over processes, and we want their sum: hence the factor.
             accelerator.backward(nll * (world / max(tokens, 1)))
         sums += found
@@ -128,3 +136,17 @@ def update(trainer: Trainer, window: list[int], counters: Counters) -> Row:
         "seconds": seconds,
         "tokens_per_s": int(trainer.lengths[window].sum()) / seconds,
     }
+
+
+def _forward_passes(trainer: Trainer, window: list[int]) -> list[list[int]]:
+    """The rows of each of this process's forward passes: as many on every process."""
+    batch, rank, world = trainer.config.batch, trainer.accelerator.process_index, trainer.accelerator.num_processes
+    if batch.pack is None:
+        return micro_batches(window, trainer.lengths, batch.micro, rank, world)
+    return (packed_rows if trainer.packed else bucketed_rows)(window, trainer.lengths, batch.pack, rank, world)
+
+
+def _loss(trainer: Trainer, batch: dict[str, torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if trainer.logits_chunk is None or trainer.head is None:
+        return token_sums(trainer.model(**batch, use_cache=False).logits, labels)
+    return chunked_token_sums(trainer.model, trainer.head, batch, labels, trainer.logits_chunk)

@@ -2,7 +2,8 @@ import json
 
 import pytest
 from sftscope.dynamics.errors import ConfigError, DataError
-from sftscope.train.data import DataConfig, encode, read_records
+from sftscope.train.data import DataConfig, encode
+from sftscope.train.records import read_records
 from transformers import AutoTokenizer
 
 

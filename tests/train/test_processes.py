@@ -20,11 +20,12 @@ assert torch.distributed.get_world_size() == 2
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tiny, fit, mapping, tmp_path, rows_of, weights_of):
+@pytest.mark.parametrize("batch", [{"micro": 1}, {"pack": 40, "logits_chunk": 7}], ids=["padded", "packed"])
+def test_two_processes_equal_one(tiny, fit, mapping, tmp_path, rows_of, weights_of, batch):
     # 9 rows in windows of 4: the last window has one row, so one process has nothing to do in it.
 
     data = tiny.write_rows(tmp_path / "nine.jsonl", tiny.make_rows(9))
-    changes = {"data": {"path": str(data)}, "batch": {"size": 4, "micro": 1}, "checkpoints": {"resume_every": 4}}
+    changes = {"data": {"path": str(data)}, "batch": {"size": 4} | batch, "checkpoints": {"resume_every": 4}}
     alone = fit("alone", **changes)
     (tmp_path / "script.py").write_text(SCRIPT)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
