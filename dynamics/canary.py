@@ -1,0 +1,113 @@
+"""A checkpoint's canary: what its model answers to fixed token ids, so that any reader can prove the weights it holds.
+
+A sha256 proves files; a canary proves the model that computes, after loading, converting, swapping weights. Values with a
+tolerance are stored, not a hash of rounded logits: rounding has edges, at which another kernel or dtype falls to the
+other side and a sound model looks false. This module knows no torch: whoever has a model gives its forward pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .errors import CheckpointError
+
+VERSION = 1
+PROMPTS, LENGTH, WATCHED, CONTINUED = 3, 12, 32, 4  # prompts, tokens of each, logits stored of each, tokens continued
+# Largest deviation of a stored logit, as a share of the spread (standard deviation) of all logits. Rounding errors of a
+# forward pass stay some tens of times below; docs/run-folder.md says how far neighbouring checkpoints lie above.
+TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
+
+Forward = Callable[[np.ndarray, int], np.ndarray]
+"""Token ids, int64 [prompts, tokens], and n -> logits of the last n positions, float32 [prompts, n, vocabulary]."""
+
+
+def canary_ids(vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The prompts, int64 [3, 12], and the 32 entries of the vocabulary whose logits are stored: of its size alone.
+
+    Drawn from SHAKE-256, which is the same everywhere and for ever; libraries' generators are not.
+    """
+    n = PROMPTS * LENGTH + WATCHED
+    stream = hashlib.shake_256(f"sftscope canary {VERSION} {vocab_size}".encode()).digest(8 * n)
+    ids = (np.frombuffer(stream, dtype="<u8") % np.uint64(vocab_size)).astype(np.int64)
+    return ids[: PROMPTS * LENGTH].reshape(PROMPTS, LENGTH), ids[PROMPTS * LENGTH :]
+
+
+def record_canary(forward: Forward, vocab_size: int, dtype: str) -> dict[str, Any]:
+    """The canary of a live model as JSON for its manifest; `dtype` is what the forward pass computes in.
+
+    `logits` [3, 32] are those after each prompt; `continuation` [3, 4] the greedy tokens, and `margins` by how much each
+    led the next best, in logits. Non-finite numbers are null. Raises ValueError for a dtype without a tolerance.
+    """
+    if dtype not in TOLERANCE:
+        raise ValueError(f"no tolerance for {dtype!r}: it is one of {', '.join(TOLERANCE)}")
+    ids_PT, watched = canary_ids(vocab_size)
+    first_PV, tokens, margins = None, [], []
+    for _ in range(CONTINUED):
+        logits_PV = forward(ids_PT, 1)[:, -1, :vocab_size]
+        first_PV = logits_PV if first_PV is None else first_PV
+        best_P = logits_PV.argmax(-1)
+        top_P2 = np.sort(logits_PV, axis=-1)[:, -2:]
+        tokens.append(best_P)
+        margins.append(top_P2[:, 1] - top_P2[:, 0])
+        ids_PT = np.concatenate([ids_PT, best_P[:, None]], axis=1)
+    assert first_PV is not None
+    finite = first_PV[np.isfinite(first_PV)].astype(np.float64)
+    return {
+        "version": VERSION,
+        "vocab_size": vocab_size,
+        "dtype": dtype,
+        "spread": _number(finite.std() if finite.size else 0.0),
+        "logits": [[_number(x) for x in row] for row in first_PV[:, watched]],
+        "continuation": np.stack(tokens, axis=1).tolist(),
+        "margins": [[_number(x) for x in row] for row in np.stack(margins, axis=1)],
+    }
+
+
+def verify_canary(manifest: Mapping[str, Any], forward: Forward, dtype: str, where: str) -> bool:
+    """Compare a model with the canary of its checkpoint's manifest by one forward pass; False where there is none.
+
+    The tolerance is that of the coarser of the two dtypes. A token of the continuation counts as far as the lead of all
+    before it was beyond that tolerance: what follows a near tie proves nothing. Raises CheckpointError, naming `where`.
+    """
+    canary = manifest.get("canary")
+    if canary is None or canary["version"] != VERSION:
+        return False
+    prompts_PT, watched = canary_ids(canary["vocab_size"])
+    stored, margins = _array(canary["logits"]), _array(canary["margins"])
+    tokens = np.array(canary["continuation"], dtype=np.int64)
+    logits_PNV = forward(np.concatenate([prompts_PT, tokens[:, :-1]], axis=1), CONTINUED)
+    if logits_PNV.shape[-1] < canary["vocab_size"]:
+        raise CheckpointError(
+            f"{where} has a vocabulary of {canary['vocab_size']:,} in its canary and the model one of "
+            f"{logits_PNV.shape[-1]:,}: this is not the model that was saved"
+        )
+    logits_PNV = logits_PNV[..., : canary["vocab_size"]]
+    share = max(TOLERANCE[canary["dtype"]], TOLERANCE.get(dtype, max(TOLERANCE.values())))
+    bound = share * canary["spread"]
+    found = logits_PNV[:, 0, watched]
+    defined = np.isfinite(stored)
+    gap = np.abs(np.where(defined, found - np.where(defined, stored, 0.0), 0.0)).max()
+    alike = (np.isfinite(found) == defined).all() and gap <= bound
+    # Two logits may each be off by the bound: a lead of twice that is safe.
+    decided = np.logical_and.accumulate(margins > 2 * bound, axis=1)
+    if not alike or (decided & (logits_PNV.argmax(-1) != tokens)).any():
+        raise CheckpointError(
+            f"{where} does not answer as the model that was saved there did: a logit of its canary is off by {gap:.3g}, "
+            f"and {bound:.3g} is allowed ({share:g} of the logits' spread in {dtype}, recorded in {canary['dtype']}). "
+            "The weights in use are not this checkpoint's: load it again, or copy it again from where it was written"
+        )
+    return True
+
+
+def _number(value: float) -> float | None:
+    """Six digits, far finer than any tolerance; strict JSON knows no NaN."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _array(rows: list[list[float | None]]) -> np.ndarray:
+    return np.array([[math.nan if x is None else x for x in row] for row in rows], dtype=np.float64)
