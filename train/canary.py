@@ -18,7 +18,11 @@ COMPUTES_IN = {"bf16": "bfloat16", "fp16": "float16"}  # Accelerate's mixed prec
 
 def take_canary(model: PreTrainedModel, mixed_precision: str = "no") -> dict[str, Any]:
     """The canary of the live model for its manifest. Training goes on as if it had not been taken."""
+    import torch
+
     dtype = COMPUTES_IN.get(mixed_precision, str(model.dtype).removeprefix("torch."))
+    if dtype == "float32" and model.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
+        dtype = "tfloat32"
     with undisturbed(model):
         return record_canary(_forward(model), _vocab_size(model), dtype)
 
