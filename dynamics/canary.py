@@ -17,10 +17,10 @@ import numpy as np
 from .errors import CheckpointError
 
 VERSION = 1
-PROMPTS, LENGTH, WATCHED, CONTINUED = 3, 12, 32, 4  # prompts, tokens of each, logits stored of each, tokens continued
+PROMPTS, LENGTH, WATCHED, CONTINUED = 2, 8, 48, 4  # prompts, tokens of each, logits stored of each, tokens continued
 # Root mean square deviation of the stored logits, as a share of the spread (standard deviation) of all logits. On the
-# 0.9 M organism, rounding (eager against fused attention, one dtype against another) deviates by 1e-6 in float32, 1.6e-3
-# in float16, 1.4e-2 in bfloat16; a single AdamW update by 1.2e-4 at a learning rate of 1e-6, 1.2e-3 at 1e-5, and so on:
+# 0.9 M organism, rounding (eager against fused attention, one dtype against another) deviates by 1e-6 in float32, 1.5e-3
+# in float16, 1.3e-2 in bfloat16; a single AdamW update by 2e-4 at a learning rate of 1e-6, 2e-3 at 1e-5, and so on:
 # float32 tells neighbouring checkpoints apart, bfloat16 only distant ones.
 TOLERANCE = {"float32": 1e-4, "tfloat32": 1e-2, "float16": 1e-2, "bfloat16": 6e-2}
 EXTREME = 4  # the largest of some hundred deviations, in root mean squares
@@ -30,7 +30,7 @@ Forward = Callable[[np.ndarray, int], np.ndarray]
 
 
 def canary_ids(vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The prompts, int64 [3, 12], and the 32 entries of the vocabulary whose logits are stored: of its size alone.
+    """The prompts, int64 [2, 8], and the 48 entries of the vocabulary whose logits are stored: of its size alone.
 
     Drawn from SHAKE-256, which is the same everywhere and for ever; libraries' generators are not.
     """
@@ -43,7 +43,7 @@ def canary_ids(vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
 def record_canary(forward: Forward, vocab_size: int, dtype: str) -> dict[str, Any]:
     """The canary of a live model as JSON for its manifest; `dtype` is what the forward pass computes in.
 
-    `logits` [3, 32] are those after each prompt; `continuation` [3, 4] the greedy tokens, and `margins` by how much each
+    `logits` [2, 48] are those after each prompt; `continuation` [2, 4] the greedy tokens, and `margins` by how much each
     led the next best, in logits. Non-finite numbers are null. Raises ValueError for a dtype without a tolerance.
     """
     if dtype not in TOLERANCE:
