@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
 
 import pytest
 import torch
 from sftscope.dynamics.record import Run
+from sftscope.train import checkpoint
 
 
 class Killed(Exception):
@@ -38,11 +40,22 @@ def test_a_file_asks_and_its_removal_answers(fit, tmp_path):
     assert there[4] == there[5] == (False, True)
 
 
-def test_written_beside_the_training_it_is_whole_when_the_file_goes(fit, tmp_path):
-    run = tmp_path / "run"
-    fit(on_progress=at(3, (run / "save").touch))
-    assert list(Run(run).checkpoints()) == [4, 12]
-    assert not (run / "save").exists()
+def test_written_beside_the_training_it_is_whole_when_the_file_goes(fit, tmp_path, monkeypatch):
+    run, write, answers = tmp_path / "run", checkpoint.write_checkpoint, []
+
+    def slow(*arguments, **options):
+        time.sleep(0.3)
+        write(*arguments, **options)
+
+    def on_progress(row):
+        if row["step"] == 3:
+            (run / "save").touch()
+        elif not (run / "save").exists():
+            answers.append((run / "checkpoints" / "step-000004").exists())
+
+    monkeypatch.setattr(checkpoint, "write_checkpoint", slow)
+    fit(on_progress=on_progress)
+    assert answers == [False, False, *[True] * 9]  # before it was asked, and from step 4 on
 
 
 def test_a_signal_asks_too_and_its_handler_is_put_back(fit, tmp_path):
