@@ -41,21 +41,17 @@ def test_a_file_asks_and_its_removal_answers(fit, tmp_path):
 
 
 def test_written_beside_the_training_it_is_whole_when_the_file_goes(fit, tmp_path, monkeypatch):
-    run, write, answers = tmp_path / "run", checkpoint.write_checkpoint, []
+    run, write, asking = tmp_path / "run", checkpoint.write_checkpoint, {}
 
-    def slow(*arguments, **options):
-        time.sleep(0.3)
-        write(*arguments, **options)
-
-    def on_progress(row):
-        if row["step"] == 3:
-            (run / "save").touch()
-        elif not (run / "save").exists():
-            answers.append((run / "checkpoints" / "step-000004").exists())
+    def slow(folder, model, tokenizer, step, **options):
+        time.sleep(0.2)
+        asking[step] = (run / "save").exists()
+        write(folder, model, tokenizer, step, **options)
 
     monkeypatch.setattr(checkpoint, "write_checkpoint", slow)
-    fit(on_progress=on_progress)
-    assert answers == [False, False, *[True] * 9]  # before it was asked, and from step 4 on
+    fit(on_progress=at(3, (run / "save").touch))
+    assert asking == {4: True, 12: False}
+    assert list(Run(run).checkpoints()) == [4, 12]
 
 
 def test_a_signal_asks_too_and_its_handler_is_put_back(fit, tmp_path):
