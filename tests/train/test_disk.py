@@ -1,6 +1,7 @@
 """The room that a run needs is known, said and checked before its first step."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from sftscope.dynamics.errors import ConfigError
@@ -60,6 +61,21 @@ def test_the_budget_is_what_is_written(tiny, fit, budgets, tokenizer_dir, tmp_pa
     assert bytes_of(run / "resume" / "step-000010") == pytest.approx(budget.state_bytes, rel=0.02)
     fit("broken", model=model, resume=True, **SETTINGS)
     assert (budgets[1].checkpoints, budgets[1].states) == (1, 1)  # 0 … 10 are there, and a state
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tied_weights_are_written_once(tiny, tokenizer_dir, tmp_path, tied):
+    """A model that is mostly its embeddings."""
+    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+    fields = {k: v for k, v in tiny.fields.items() if k != "model_type"} | {"tie_word_embeddings": tied}
+    model = Qwen3ForCausalLM(Qwen3Config(**fields, vocab_size=20_000))
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_dir)
+    plan = SimpleNamespace(total_steps=8, checkpoints=[0, 8])
+    budget = disk.disk_budget(tmp_path / "run", plan, 4, model, tokenizer)
+    model.save_pretrained(tmp_path / "saved")
+    assert bytes_of(tmp_path / "saved") == pytest.approx(budget.checkpoint_bytes, rel=0.01)
+    assert budget.state_bytes == pytest.approx(3 * budget.checkpoint_bytes, rel=0.01)
 
 
 def test_too_little_room_is_told_with_the_numbers_before_anything_is_written(fit, budgets, room, tmp_path):
