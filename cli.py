@@ -42,7 +42,7 @@ def quickstart(
     quiet_libraries()
     settings = read_recipe(recipe, out)
     with stages("train, with activations captured at every checkpoint"):
-        run = train_run(settings, out, resume=_interrupted(out))
+        run = train_run(settings, out, resume=_begun(out))
     with stages("probe the checkpoints"):
         failures = probe_run(run, find_checkpoints([out]), probe_config(run), workers=workers)
     with stages("analyse"):
@@ -214,8 +214,8 @@ def _organism_table() -> Table:
     return table
 
 
-def _interrupted(out: Path) -> bool:
-    return (out / "run.json").is_file() and any((out / "resume").glob("step-*"))
+def _begun(out: Path) -> bool:
+    return (out / "run.json").is_file()
 
 
 @contextmanager

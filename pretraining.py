@@ -52,7 +52,7 @@ def build_organism(name: str, out: Path, *, items: int = 320) -> Path:
         build_tokenizer().save_pretrained(tokenizer)
     mapping["train"]["model"]["tokenizer"] = str(tokenizer)
     mapping["train"]["data"]["path"] = str(corpus)
-    train(from_mapping(TrainConfig, mapping["train"], "train"), run, resume=(run / "resume").is_dir())
+    train(from_mapping(TrainConfig, mapping["train"], "train"), run, resume=(run / "run.json").is_file())
     return export_organism(run, out / name, recipe_hash, items)
 
 

@@ -54,10 +54,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
         for file in sorted(aside.rglob("*")):
             if file.is_file():
                 fsync_path(file)
+        fsync_path(aside)
         os.rename(aside, path)
         fsync_path(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder if it is there; hidden first, so that a removal that is cut short leaves nothing that reads as whole."""
+    path = Path(path)
+    hidden = path.with_name(f".{path.name}.old.tmp")
+    shutil.rmtree(hidden, ignore_errors=True)
+    if path.is_dir():
+        os.rename(path, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

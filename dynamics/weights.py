@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from .errors import CheckpointError
 from .storage import MANIFEST, sha256_file
@@ -15,14 +16,21 @@ def weights_hash(hashes: dict[str, str]) -> str:
     return hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A checkpoint's manifest; empty where it has none. Raises CheckpointError where it cannot be read."""
+    file = Path(folder) / MANIFEST
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{file} is damaged ({error}): copy the checkpoint again") from error
+
+
 def folder_weights_hash(folder: Path) -> str:
     """The hash of a checkpoint's weights, read off its manifest where it has one and computed where not."""
-    manifest = Path(folder) / MANIFEST
-    if manifest.is_file():
-        known = json.loads(manifest.read_text()).get("weights")
-        if known:
-            return known
-    return weights_hash({f.name: sha256_file(f) for f in Path(folder).glob("*.safetensors")})
+    known = read_manifest(folder).get("weights")
+    return known or weights_hash({f.name: sha256_file(f) for f in Path(folder).glob("*.safetensors")})
 
 
 def check_folder(folder: Path) -> None:
@@ -46,7 +54,7 @@ def check_folder(folder: Path) -> None:
         )
     for name in sorted(files):
         _check_file(folder / name)
-    _check_manifest(folder)
+    check_manifest(folder)
 
 
 def _check_file(file: Path) -> None:
@@ -61,11 +69,9 @@ def _check_file(file: Path) -> None:
         ) from error
 
 
-def _check_manifest(folder: Path) -> None:
-    file = folder / MANIFEST
-    if not file.is_file():
-        return
-    for name, entry in json.loads(file.read_text()).get("files", {}).items():
+def check_manifest(folder: Path) -> None:
+    """Raise CheckpointError when a file that the folder's manifest lists is missing or another; without one, pass."""
+    for name, entry in read_manifest(folder).get("files", {}).items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}, which its {MANIFEST} lists: copy the checkpoint again")
         if sha256_file(folder / name) != entry["sha256"]:

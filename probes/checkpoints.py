@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..dynamics.canary import verify_canary
 from ..dynamics.errors import CheckpointError
 from ..dynamics.record import RUN_FILE, Run
-from ..dynamics.weights import check_folder, folder_weights_hash
+from ..dynamics.weights import check_folder, folder_weights_hash, read_manifest
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _STEP = re.compile(r"^(?:step-|checkpoint-|global_step_?)(\d+)$")
@@ -81,7 +83,25 @@ def load_model(checkpoint: Checkpoint) -> PreTrainedModel:
         raise CheckpointError(
             f"{checkpoint.path} lacks weights of its own architecture ({', '.join(bad)} …): it is damaged"
         )
-    return model.to("cuda" if gpu else "cpu").eval()
+    model = model.to("cuda" if gpu else "cpu").eval()
+    verify_model(model, checkpoint.path)
+    return model
+
+
+def verify_model(model: PreTrainedModel, folder: Path) -> bool:
+    """Prove by the canary in the folder's manifest that a model holds that checkpoint's weights: one short forward pass.
+
+    For whoever loads or swaps weights. False where the folder has no canary; raises CheckpointError where they differ.
+    """
+    import torch
+
+    @torch.no_grad()
+    def forward(ids_PT: np.ndarray, n: int) -> np.ndarray:
+        ids = torch.from_numpy(ids_PT).to(model.device)
+        logits_PTV = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+        return logits_PTV[:, -n:].float().cpu().numpy()
+
+    return verify_canary(read_manifest(folder), forward, str(model.dtype).removeprefix("torch."), str(folder))
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:

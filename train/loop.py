@@ -20,16 +20,20 @@ from ..dynamics.errors import ConfigError, DataError, SftscopeError
 from ..dynamics.record import STEPS_FILE, create_run, step_name
 from ..dynamics.types import Measurement
 from .batching import epoch_order
-from .checkpoint import drop_later, drop_resume, read_resume, write_checkpoint, write_resume
+from .canary import COMPUTES_IN, take_canary
+from .checkpoint import CheckpointWriter, drop_later, write_checkpoint
 from .config import TrainConfig
 from .data import data_warnings, encode
+from .disk import check_disk, disk_budget
 from .hooks import CheckpointHook, run_hooks
 from .model import base_identity, load
 from .packing import fill_share
 from .plan import Plan, explain, make_plan
 from .progress import progress_bar, quiet_libraries
 from .records import read_records
+from .resume import drop_resume, read_resume, resume_folder, write_resume
 from .run_info import IDENTITY, check_new, is_complete, run_id, run_info
+from .save_request import save_requests
 from .selftest import without_what_fails
 from .tracking import STEP, Tracker, check_tracker, open_tracker
 from .update import Counters, Row, Trainer, prepare, update
@@ -47,15 +51,19 @@ def train(
 ) -> Path:
     """Train as `config` says into the folder `run`; returns the folder.
 
-    A run that is complete is left as it is. With `resume`, an interrupted one goes on from its last full state; on one
-    CPU in float32 the result is equal to the bit to an uninterrupted run. `hooks` are called after every checkpoint,
-    `on_progress` with every row of steps.jsonl; `extra` is noted in run.json beside the training's own entries, which
-    it cannot replace. Raises an SftscopeError for every mistake in the settings, the data, the model and the folder,
-    before anything is written; and when the loss stops being a number.
+    A run that is complete is left as it is. With `resume`, an interrupted one goes on from its last full state, or from
+    the start where the first was not due yet; on one CPU in float32 the result is equal to the bit to an uninterrupted
+    run. A checkpoint out of turn is written and measured when the file `save` appears in the folder, or on SIGUSR1.
+
+    `hooks` are called after every checkpoint, `on_progress` with every row of steps.jsonl; `extra` is noted in run.json
+    beside the training's own entries, which it cannot replace. Raises an SftscopeError for every mistake in the settings,
+    the data, the model and the folder, and where the disk has too little room, before anything is written; and when the
+    loss stops being a number or a checkpoint cannot be written.
     """
     run = Path(run)
     say = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True).print
     if is_complete(run, config):
+        drop_resume(run)  # what a kill may have left of it
         say(f"{run} is complete: nothing to do")
         return run
     check_tracker(config.tracking)
@@ -71,6 +79,8 @@ def train(
         _check_positions(model, plan)
         stops = getattr(model.generation_config, "eos_token_id", None)
         warnings = data_warnings(records, examples, tokenizer, stops, config.data)
+        budget = disk_budget(run, plan, config.checkpoints.resume_every, model, tokenizer)
+        check_disk(run, budget)
         info = {**(extra or {}), **run_info(config, plan, base_identity(config.model), rows=len(records))}
         accelerator = _accelerator(config, run, hooks)
         accelerator.wait_for_everyone()  # no process may find the run begun that another is just beginning
@@ -79,9 +89,10 @@ def train(
         accelerator.wait_for_everyone()
 
         trainer, notes = without_what_fails(prepare(config, accelerator, model, tokenizer, examples, plan))
-        counters = Counters(**read_resume(run, accelerator)) if resume else Counters()
+        state = resume_folder(run) if resume else None
+        counters = Counters(**read_resume(state, accelerator)) if state is not None else Counters()
         if accelerator.is_main_process:
-            _report(say, trainer, model, counters, [*warnings, *notes])
+            _report(say, trainer, model, counters, budget.explain(), [*warnings, *notes])
             drop_later(run, counters.step)
         tracker = open_tracker(accelerator, config.tracking, run, info, run_id(run))
         try:
@@ -109,11 +120,14 @@ def _run(
     main, total = accelerator.is_main_process, trainer.plan.total_steps
     planned = set(trainer.plan.checkpoints)
     with (
+        CheckpointWriter() as writer,
+        save_requests(run, accelerator) as request,
         _open_steps(run) if main else nullcontext() as steps,
         progress_bar(total, counters.step, hidden=quiet or not main) as show,
     ):
-        if counters.step in planned:  # the base; or, resumed, a checkpoint whose hooks may not have come to an end
-            _checkpoint(trainer, tokenizer, run, counters.step, hooks, tracker)
+        # The base; or, resumed, a checkpoint (planned or asked for) whose hooks may not have come to an end.
+        if counters.step in planned or _folder(run, counters.step).exists():
+            _checkpoint(trainer, tokenizer, run, counters.step, hooks, tracker, writer)
         for window in _windows(trainer, counters.step):
             row = update(trainer, window, counters)
             if steps is not None:
@@ -126,13 +140,20 @@ def _run(
                     f"the loss is {row['loss']} at step {counters.step} (lr {row['lr']:.3g}): training has diverged; "
                     "lower `optim.lr`, lengthen the warm-up, or clip harder"
                 )
-            if checkpoints.resume_every and counters.step % checkpoints.resume_every == 0:
+            writer.check()
+            asked, every = request.asked(), checkpoints.resume_every
+            # With a full state, a checkpoint that was asked for outlives a resume, which drops all later ones.
+            if every and (asked or counters.step % every == 0):
+                writer.wait()  # going on from this state, nobody would write an earlier checkpoint again
                 write_resume(run, accelerator, asdict(counters))
-            if counters.step in planned:
-                _checkpoint(trainer, tokenizer, run, counters.step, hooks, tracker)
+            if asked or counters.step in planned:
+                _checkpoint(trainer, tokenizer, run, counters.step, hooks, tracker, writer)
+            if asked:
+                writer.wait()
+                request.done()
             if on_progress is not None and main:
                 on_progress(row)
-    accelerator.wait_for_everyone()
+    accelerator.wait_for_everyone()  # the last checkpoint is written: leaving the writer waits for it
     if main:
         drop_resume(run)
 
@@ -162,20 +183,33 @@ def _checkpoint(
     step: int,
     hooks: Sequence[CheckpointHook],
     tracker: Tracker,
+    writer: CheckpointWriter,
 ) -> None:
-    """Write the weights unless they are there, then measure them with the hooks on the main process."""
-    accelerator = trainer.accelerator
-    folder = run / "checkpoints" / step_name(step)
+    """Write the weights unless they are there, then measure them with the hooks on the main process.
+
+    Without hooks, writing is only begun here; with them it ends here, and then a copy of the weights would be for nothing.
+    """
+    accelerator, config, folder = trainer.accelerator, trainer.config.checkpoints, _folder(run, step)
     sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
     state = accelerator.get_state_dict(trainer.model) if sharded else None  # a collective: every process takes part
     model: PreTrainedModel = accelerator.unwrap_model(trainer.model)
     if accelerator.is_main_process:
         if not folder.exists():
-            write_checkpoint(folder, model, tokenizer, step, state_dict=state)
+            canary = None  # of a sharded model the first process has no forward pass of its own
+            if not sharded and accelerator.mixed_precision in ("no", *COMPUTES_IN):
+                canary = take_canary(model, accelerator.mixed_precision)
+            if config.async_write and not hooks and not config.verify:
+                writer.write(folder, model, tokenizer, step, canary=canary, state_dict=state)
+            else:
+                write_checkpoint(folder, model, tokenizer, step, canary=canary, state_dict=state, verify=config.verify)
         measured, seconds = run_hooks(hooks, step, model, folder)
         if measured:
             tracker.log({STEP: step, "probes/seconds": seconds, **_metrics(measured)})
     accelerator.wait_for_everyone()
+
+
+def _folder(run: Path, step: int) -> Path:
+    return run / "checkpoints" / step_name(step)
 
 
 def _metrics(measured: Sequence[Measurement]) -> dict[str, float]:
@@ -202,7 +236,12 @@ def _accelerator(config: TrainConfig, run: Path, hooks: Sequence[CheckpointHook]
 
 
 def _report(
-    say: Callable[[str], None], trainer: Trainer, model: PreTrainedModel, counters: Counters, notes: Sequence[str]
+    say: Callable[[str], None],
+    trainer: Trainer,
+    model: PreTrainedModel,
+    counters: Counters,
+    disk: str,
+    notes: Sequence[str],
 ) -> None:
     accelerator, pack = trainer.accelerator, trainer.config.batch.pack
     world = accelerator.num_processes
@@ -210,7 +249,7 @@ def _report(
     device = str(accelerator.device)
     fill = fill_share(_epoch(trainer, 0), trainer.lengths, pack, world) if pack and trainer.packed else None
     lines = explain(trainer.config, trainer.plan, parameters=parameters, world=world, device=device, fill=fill)
-    lines += [f"note         {note}" for note in notes]
+    lines += [disk, *(f"note         {note}" for note in notes)]
     if counters.step:
         lines.append(f"resuming     after step {counters.step:,}")
     say("\n".join(lines))

@@ -13,21 +13,22 @@ from ..dynamics.errors import RecordError
 from ..dynamics.record import RUN_FILE, Run, config_hash
 from ..dynamics.settings import to_mapping
 from ..dynamics.storage import content_key, sha256_file
-from .checkpoint import resume_folder
 from .config import TrainConfig
 from .plan import Plan
 from .records import data_sha256
+from .resume import resume_folder
 
 IDENTITY = ("config_hash", "data", "base")  # entries of run.json that make it this run and no other
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide the result. Where inputs lie does not: files are told apart by content, elsewhere in
-    run.json. Nor do the tracker, the number of threads, or how often the state is saved."""
+    run.json. Nor do the tracker, the number of threads, or how files are written and how often the state is saved."""
     mapping = to_mapping(config)
     for name in ("tracking", "threads"):
         del mapping[name]
-    del mapping["checkpoints"]["resume_every"]
+    for name in ("resume_every", "async_write", "verify"):
+        del mapping["checkpoints"][name]
     mapping["data"]["path"] = config.data.path.name
     for name in ("path", "tokenizer"):
         value = mapping["model"][name]
@@ -79,7 +80,10 @@ def is_complete(run: Path, config: TrainConfig) -> bool:
 
 
 def check_new(run: Path, config: TrainConfig, *, resume: bool) -> None:
-    """RecordError when the folder cannot be trained into: another run's, or begun without (or with) `resume` asked."""
+    """RecordError when the folder cannot be trained into: another run's, or begun without (or with) `resume` asked.
+
+    A run that ended before its first full state was due has lost nothing by it: with `resume` it begins again.
+    """
     if run.is_file():
         raise RecordError(f"{run} is a file: give a folder for the run")
     if not (run / RUN_FILE).is_file():
@@ -95,16 +99,22 @@ def check_new(run: Path, config: TrainConfig, *, resume: bool) -> None:
             f"{_difference(there.get('config', {}), to_mapping(config))}. "
             "Give another output folder, or the config that made this one (it is in its run.json)"
         )
-    if resume_folder(run) is None:
+    if resume_folder(run) is None and not _before_first_state(run, config):
         raise RecordError(
-            f"{run} holds this run, begun and not ended, and no state to resume from: it ended before its first one, or "
-            "`checkpoints.resume_every` is not set. Delete the folder, or give another"
+            f"{run} holds this run, begun and not ended, and no state to resume from: `checkpoints.resume_every` is "
+            f"{config.checkpoints.resume_every}, or its state was removed. Delete the folder, or give another"
         )
     if not resume:
         raise RecordError(
             f"{run} holds this run, begun and not ended: pass --resume to go on from its last state, "
             "or give another folder"
         )
+
+
+def _before_first_state(run: Path, config: TrainConfig) -> bool:
+    """Whether states are kept and the first was not due yet; its step's row is written just before it."""
+    every, steps = config.checkpoints.resume_every, Run(run).steps()
+    return every is not None and (len(steps) == 0 or int(steps["step"].iloc[-1]) <= every)
 
 
 def _difference(there: dict[str, Any], mine: dict[str, Any]) -> str:

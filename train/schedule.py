@@ -51,6 +51,8 @@ class CheckpointsConfig:
     every: int | None = None  # steps
     log2: bool = False  # 1, 2, 4, 8 …: early training moves fastest
     resume_every: int | None = None  # steps between full states (optimiser, RNG); only the newest is kept; none if null
+    async_write: bool = True  # from a copy on the CPU, while training goes on; a checkpoint with hooks is awaited
+    verify: bool = False  # load each one again and compare it with its canary before it counts; training waits
 
     def __post_init__(self) -> None:
         for name in ("every", "resume_every"):

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sftscope.dynamics.record import Run
 
 SCRIPT = """
 import json, sys, torch
@@ -17,6 +18,34 @@ from sftscope.train import TrainConfig, train
 train(from_mapping(TrainConfig, json.loads(sys.argv[1])), sys.argv[2], quiet=True)
 assert torch.distributed.get_world_size() == 2
 """
+ASKING = """
+import json, os, pathlib, signal, sys, torch
+torch.set_num_threads(1)
+from sftscope.dynamics.settings import from_mapping
+from sftscope.train import TrainConfig, loop
+run, rank, step = pathlib.Path(sys.argv[2]), int(os.environ["RANK"]), loop.update
+
+def asking(trainer, window, counters):
+    row = step(trainer, window, counters)
+    if counters.step == 3 and rank == 0:
+        (run / "save").touch()
+    if counters.step == 6 and rank == 1:  # whom a user's signal reaches is a matter of chance
+        os.kill(os.getpid(), signal.SIGUSR1)
+    return row
+
+loop.update = asking
+loop.train(from_mapping(TrainConfig, json.loads(sys.argv[1])), run, quiet=True)
+"""
+
+
+def launch(script, tmp_path, mapping, name):
+    """Run a script in two processes, to its end."""
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    arguments = [str(tmp_path / "script.py"), json.dumps(mapping), str(tmp_path / name)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
@@ -27,15 +56,17 @@ def test_two_processes_equal_one(tiny, fit, mapping, tmp_path, rows_of, weights_
     data = tiny.write_rows(tmp_path / "nine.jsonl", tiny.make_rows(9))
     changes = {"data": {"path": str(data)}, "batch": {"size": 4} | batch, "checkpoints": {"resume_every": 4}}
     alone = fit("alone", **changes)
-    (tmp_path / "script.py").write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    arguments = [str(tmp_path / "script.py"), json.dumps(mapping(**changes)), str(tmp_path / "both")]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch(SCRIPT, tmp_path, mapping(**changes), "both")
     one, two = rows_of(alone), rows_of(tmp_path / "both")
     assert [r["tokens"] for r in one] == [r["tokens"] for r in two]
     for key in ("loss", "grad_norm", "entropy"):
         np.testing.assert_allclose([r[key] for r in two], [r[key] for r in one], rtol=1e-4, err_msg=key)
     a, b = weights_of(alone), weights_of(tmp_path / "both")
     assert all(torch.allclose(a[k], b[k], atol=1e-4) for k in a)
+
+
+@pytest.mark.slow
+def test_any_process_may_be_asked_for_a_checkpoint_and_all_agree(mapping, tmp_path):
+    launch(ASKING, tmp_path, mapping(checkpoints={"resume_every": 5}), "run")
+    assert list(Run(tmp_path / "run").checkpoints()) == [3, 6, 12]
+    assert not (tmp_path / "run" / "save").exists()
