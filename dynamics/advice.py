@@ -88,9 +88,14 @@ def _when_done(done: list[str], outside: Mapping[str, Phase]) -> tuple[str, str,
         said = f"Done in domain ({_names(done)}); train on for the sake of {_names(rising)}, still recovering{tail}."
         return "train-on", said, done + rising
     if falling:
-        tail = f" ({_prefer(outside, over)} for it)" if over else ""
-        said = f"Done in domain ({_names(done)}), paid for out of domain: {_names(falling)} fell{tail}; "
-        return "done", said + "training on is not shown to bring that back.", done + falling
+        below = [d for d in falling if outside[d].final.hi < 0]
+        kept = [d for d in falling if d not in below]  # fell from a peak, and is not shown to have ended below base
+        said = f"Done in domain ({_names(done)})"
+        if below:
+            said += f", paid for out of domain: {_names(below)} fell below base, not shown to come back by training on"
+        if kept:
+            said += f"; {_names(kept)} fell from a peak and did not end below base"
+        return "done", said + (f"; {_prefer(outside, over)}." if over else "."), done + falling
     return "done", f"Done: {_names(done)} ended at or above base, and no reasoning domain is left in a dip.", done
 
 

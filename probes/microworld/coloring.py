@@ -111,7 +111,8 @@ class Coloring(MicroDomain):
         def state_of(index: int) -> dict[str, str]:
             return {} if index == ROOT else states[index]
 
-        for i, (word, color) in enumerate(zip(words, [*words[1:], ""], strict=True)):
+        for i, word in enumerate(words):
+            color = words[i + 1] if i + 1 < len(words) else ""
             conflict = not self._fits(reference, state_of(here))
             if word in ("no", "back") and here != ROOT and (word == "back" or conflict):
                 here = moves[here].parent

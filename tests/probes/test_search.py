@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from sftscope.probes.behaviour.backtracking import count_cues, top_share
 from sftscope.probes.microworld import DOMAINS
@@ -93,6 +95,17 @@ def test_steps_from_states_that_were_never_reached_are_invalid_and_no_backtracks
     found = summarise(read(text, name, task))
     assert found.backtracks == 0
     assert found.valid < found.moves
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_any_words_at_all_are_read_without_an_error(name):
+    """A model half-way through training says anything: words of every domain, in any order, none or one or many."""
+    rng = random.Random(4)
+    words = [w for d in SEARCHES for i in DOMAINS[d].items("probe", 3) for w in DOMAINS[d].trace(i.reference).split()]
+    item = DOMAINS[name].items("probe", 1)[0]
+    for length in (0, 1, 2, 3, 5, 8, 20, 60, 200):
+        for _ in range(20):
+            summarise(DOMAINS[name].read_trace(item.reference, " ".join(rng.choices(words, k=length))))
 
 
 def test_giving_up_is_a_dead_end_without_a_solution():
