@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sftscope.probes.microworld import DOMAINS
 
 SFTSCOPE = Path(sys.executable).parent / "sftscope"
 
@@ -59,9 +60,7 @@ def test_the_stages_leave_what_the_run_folder_promises(workplace):
     assert len((run / "steps.jsonl").read_text().splitlines()) == 6
     assert len(list((run / "checkpoints").glob("step-*/manifest.json"))) == 7
     found = json.loads((run / "findings.json").read_text())["findings"]
-    assert {f["domain"] for f in found if f["kind"] == "phase"} == set(
-        ["countdown", "path", "subset_sum", "calculation", "facts", "instructions", "harmful", "safe"]
-    )
+    assert {f["domain"] for f in found if f["kind"] == "phase"} == set(DOMAINS)
     page = (run / "report.html").read_text()
     assert page.index("Countdown") < page.index("<figure")
     assert (run / "report.md").exists()
@@ -184,7 +183,7 @@ def test_another_runs_folder_is_refused(workplace, micro_folder):
         (["analyze", "nowhere"], "no run at nowhere"),
         (["report", "nowhere"], "no run at nowhere"),
         (["trian"], "did you mean 'train'"),
-        (["train", "nowhere.yaml"], "no config file at nowhere.yaml"),
+        (["train", "nowhere.yaml"], "no recipe at nowhere.yaml"),
     ],
 )
 def test_wrong_arguments_say_the_way_out(workplace, args, message):
