@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from sftscope.dynamics.errors import ConfigError
@@ -41,6 +42,16 @@ def read_offline(folder):
     return metrics, rows
 
 
+def settled(folder, rows, seconds=30):
+    """`read_offline` once the rows are there: W&B's own process may still be writing when its Python side has finished."""
+    until = time.monotonic() + seconds
+    while True:
+        metrics, history = read_offline(folder)
+        if sum("train/loss" in row for row in history) >= rows or time.monotonic() > until:
+            return metrics, history
+        time.sleep(0.2)
+
+
 def test_wandb_gets_every_row_offline_and_nothing_lands_in_the_working_folder(fit, rows_of, tmp_path, monkeypatch):
     cwd = tmp_path / "cwd"
     cwd.mkdir()
@@ -53,7 +64,7 @@ def test_wandb_gets_every_row_offline_and_nothing_lands_in_the_working_folder(fi
 
     run = fit(hooks=[hook], tracking={"to": "wandb"})
     assert list(cwd.iterdir()) == []
-    metrics, history = read_offline(run / "wandb")
+    metrics, history = settled(run / "wandb", len(rows_of(run)))
     assert metrics["*"] == "train/step"
     losses = [row["train/loss"] for row in history if "train/loss" in row]
     assert losses == [row["loss"] for row in rows_of(run)]
