@@ -213,8 +213,9 @@ class Countdown(MicroDomain):
                 start = here  # numbers that no state has: an invalid step where the trace stands, and no going back
             state = state_of(start)
             legal = not Counter((a, b)) - Counter(state)
-            rest = Counter(state) - Counter((a, b))
-            nxt = (*rest.elements(), c)
+            rest = list((Counter(state) - Counter((a, b))).elements())
+            # Every step leaves one number fewer, an illegal one too: a trace of them must not grow a state to search.
+            nxt = (*rest[: max(len(state) - 2, 0)], c)
             moves.append(
                 Move(
                     parent=start,

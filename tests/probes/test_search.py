@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from sftscope.probes.behaviour.backtracking import count_cues, top_share
@@ -106,6 +107,13 @@ def test_any_words_at_all_are_read_without_an_error(name):
     for length in (0, 1, 2, 3, 5, 8, 20, 60, 200):
         for _ in range(20):
             summarise(DOMAINS[name].read_trace(item.reference, " ".join(rng.choices(words, k=length))))
+
+
+def test_a_long_trace_of_illegal_steps_is_read_at_once():
+    since = time.perf_counter()
+    found = summarise(read("2 + 2 = 4 left 9 9 : 11 - 2 = 9 no " * 60))
+    assert time.perf_counter() - since < 2
+    assert (found.moves, found.valid, found.solved) == (120, 0, False)
 
 
 def test_giving_up_is_a_dead_end_without_a_solution():
