@@ -213,15 +213,14 @@ class Countdown(MicroDomain):
                 start = here  # numbers that no state has: an invalid step where the trace stands, and no going back
             state = state_of(start)
             legal = not Counter((a, b)) - Counter(state)
-            rest = list((Counter(state) - Counter((a, b))).elements())
-            # Every step leaves one number fewer, an illegal one too: a trace of them must not grow a state to search.
-            nxt = (*rest[: max(len(state) - 2, 0)], c)
+            # An illegal step changes nothing: states that grew with every one could not be searched any more.
+            nxt = (*(Counter(state) - Counter((a, b))).elements(), c) if legal else state
             moves.append(
                 Move(
                     parent=start,
                     action=action(a, op, b),
                     valid=legal and (a + b if op == "+" else a - b if op == "-" else a * b) == c,
-                    solved=len(nxt) == 1 and c == target,
+                    solved=legal and len(nxt) == 1 and c == target,
                     hopeless=target not in reachable(tuple(sorted(nxt))) if max(nxt) <= 99 and min(nxt) >= 1 else True,
                     terminal=len(nxt) == 1,
                     at=i,
