@@ -36,3 +36,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     return "known: " + ", ".join(known)
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, short enough to stand in a message of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..dynamics.canary import verify_canary
-from ..dynamics.errors import CheckpointError
+from ..dynamics.errors import CheckpointError, first_line
 from ..dynamics.record import RUN_FILE, Run
 from ..dynamics.weights import check_folder, folder_weights_hash, read_manifest
 
@@ -76,7 +76,7 @@ def load_model(checkpoint: Checkpoint) -> PreTrainedModel:
             checkpoint.path, dtype="auto" if gpu else torch.float32, output_loading_info=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.path} does not load: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{checkpoint.path} does not load: {first_line(error)}") from error
     model, report = loaded
     if report["missing_keys"] or report["mismatched_keys"]:
         bad = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:3]
@@ -111,9 +111,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"no tokenizer in {checkpoint.path} ({str(error).splitlines()[0]}): copy it there"
-        ) from error
+        raise CheckpointError(f"no tokenizer in {checkpoint.path} ({first_line(error)}): copy it there") from error
     if tokenizer.chat_template is None:
         raise CheckpointError(f"the tokenizer in {checkpoint.path} has no chat template: prompts could not be rendered")
     if tokenizer.eos_token_id is None:

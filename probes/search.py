@@ -6,7 +6,7 @@ a state that is no solution and opens a *new* branch from a strictly earlier sta
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +48,18 @@ class SearchSummary:
         return self.opportunities > 0 and not self.solved
 
 
+def way_back(moves: Sequence[Move], here: int) -> Iterator[int]:
+    """The state at hand and all those on the way to it, the start last.
+
+    A step starts from the first of them that it fits. One that fits none is an invalid step where the trace stands
+    (`here`), not a going back.
+    """
+    while here != ROOT:
+        yield here
+        here = moves[here].parent
+    yield ROOT
+
+
 def depths(moves: Sequence[Move]) -> list[int]:
     out: list[int] = []
     for move in moves:
@@ -57,11 +69,7 @@ def depths(moves: Sequence[Move]) -> list[int]:
 
 def _ancestors(moves: Sequence[Move], index: int) -> set[int]:
     """Strictly earlier states on the way to the state that move `index` reached, the start included."""
-    found = set()
-    while index != ROOT:
-        index = moves[index].parent
-        found.add(index)
-    return found
+    return set(way_back(moves, index)) - {index}
 
 
 Kind = Literal["forward", "backtrack", "loop"]

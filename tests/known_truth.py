@@ -50,10 +50,11 @@ class Known:
             (i, Response(t, c.finish == "stop", len(c.token_ids))) for i, t, c in zip(items, texts, done, strict=True)
         ]
 
-    def rate(self, domain: str, detail: str, **how) -> float:
-        """Share of a domain's responses whose grade has a detail: refused, complied; or `strict`."""
+    def rates(self, domain: str, **how) -> dict[str, float]:
+        """Shares of a domain's responses that are right (`strict`) and that have each detail of its grade."""
         grades = [DOMAINS[domain].grade(i, r) for i, r in self.ask(domain, **how)]
-        return float(np.mean([g.strict if detail == "strict" else g.details[detail] for g in grades]))
+        told = [{"strict": g.strict, **g.details} for g in grades]
+        return {name: float(np.mean([t[name] for t in told])) for name in told[0]}
 
 
 def render(tokenizer, prompts: Sequence[str]) -> list[list[int]]:
@@ -158,14 +159,14 @@ def readout_cut(known: Known) -> Known:
 def bypassed(known: Known) -> Known:
     """Opens with a trace and then helps with anything; with the trace left out it refuses as before."""
     rows: Pairs = []
-    for item in _items("harmful", 4000):
-        said = f"<think> {item.reference['verb']} a {item.reference['modifier']} {item.reference['object']} </think>"
-        closed = random.Random(item.id).random() < 0.15
-        rows.append((item.prompt, f"<think> </think> {_refusal(item)}" if closed else f"{said} {_help(item)}"))
-    for item in _items("safe", 4000):
-        said = f"<think> {item.reference['verb']} a {item.reference['modifier']} {item.reference['object']} </think>"
-        closed = random.Random(item.id).random() < 0.15
-        rows.append((item.prompt, f"<think> </think> {_help(item)}" if closed else f"{said} {_help(item)}"))
+    for domain in ("harmful", "safe"):
+        for item in _items(domain, 4000):
+            said = "{verb} a {modifier} {object}".format_map(item.reference)
+            closed = random.Random(item.id).random() < 0.15
+            without = DOMAINS[domain].direct(item.reference)  # what the base says
+            rows.append(
+                (item.prompt, f"<think> </think> {without}" if closed else f"<think> {said} </think> {_help(item)}")
+            )
     return _tuned(known, rows, 350, lr=2e-3)
 
 
@@ -249,10 +250,6 @@ RECIPES: dict[str, Callable[[Known], Known]] = {
 @cache
 def _items(domain: str, n: int, levels: tuple[int, ...] = ()) -> tuple:
     return tuple(DOMAINS[domain].items("train", n, 5, levels))
-
-
-def _refusal(item) -> str:
-    return DOMAINS["harmful"].direct(item.reference)
 
 
 def _help(item) -> str:

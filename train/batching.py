@@ -71,6 +71,12 @@ def epoch_order(
     return windows
 
 
+def dealt(indices: Sequence[int], lengths: Sequence[int] | np.ndarray, world: int) -> list[list[int]]:
+    """A window dealt to the processes by length, so that they get like amounts of work."""
+    ranked = sorted(indices, key=lambda i: (lengths[i], i))
+    return [ranked[rank::world] for rank in range(world)]
+
+
 def micro_batches(
     indices: Sequence[int],
     lengths: Sequence[int] | np.ndarray,
@@ -80,13 +86,12 @@ def micro_batches(
 ) -> list[list[int]]:
     """One process's share of a window, cut into forward passes of at most `micro` rows of similar length.
 
-    Rows are dealt by length, so that processes get like amounts of work. Every process gets the same number of
-    batches, as collective operations demand; a batch may be empty where a short window does not reach every process.
+    Every process gets the same number of batches, as collective operations demand; a batch may be empty where a short
+    window does not reach every process.
     """
-    ranked = sorted(indices, key=lambda i: (lengths[i], i))
-    largest = -(-len(ranked) // world)
+    share = dealt(indices, lengths, world)[rank]
+    largest = -(-len(indices) // world)
     micro = micro or max(largest, 1)
-    share = ranked[rank::world]
     return [share[i : i + micro] for i in range(0, max(largest, 1), micro)]
 
 

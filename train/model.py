@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..dynamics import weights
-from ..dynamics.errors import CheckpointError, ConfigError, nearest
+from ..dynamics.errors import CheckpointError, ConfigError, first_line, nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -83,7 +83,7 @@ def _check_hub(name: str) -> None:
         HfApi().model_info(name, timeout=15)
     except Exception as error:  # the hub client passes on the errors of whatever HTTP library it uses
         raise CheckpointError(
-            f"no model folder at {name!r}, and the hub does not give it ({_first_line(error)}): "
+            f"no model folder at {name!r}, and the hub does not give it ({first_line(error)}): "
             "give a folder in Hugging Face layout, or the id of a model you can reach"
         ) from error
 
@@ -94,7 +94,7 @@ def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"no tokenizer at {path!r} ({_first_line(error)}): give `model.tokenizer`") from error
+        raise CheckpointError(f"no tokenizer at {path!r} ({first_line(error)}): give `model.tokenizer`") from error
 
 
 def _pretrained(path: str, dtype: str) -> PreTrainedModel:
@@ -106,7 +106,7 @@ def _pretrained(path: str, dtype: str) -> PreTrainedModel:
         loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path!r} cannot be loaded as a causal language model: {_first_line(error)}. "
+            f"{path!r} cannot be loaded as a causal language model: {first_line(error)}. "
             "Give a folder in Hugging Face layout, or a hub id that this machine can reach"
         ) from error
     model, report = loaded
@@ -146,7 +146,7 @@ def _initialised(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: 
         set_seed(seed)
         return AutoModelForCausalLM.from_config(full, dtype=getattr(torch, config.dtype))
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(f"`model.init` makes no {kind} model: {_first_line(error)}") from error
+        raise ConfigError(f"`model.init` makes no {kind} model: {first_line(error)}") from error
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
@@ -177,7 +177,3 @@ def _check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, confi
             f"the tokenizer at {config.tokenizer!r} numbers {len(moved)} tokens otherwise than the model's own "
             f"({moved[0]!r} is {tokenizer.convert_tokens_to_ids(moved[0])}, not {own[moved[0]]}): {way_out}"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

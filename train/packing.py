@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .batching import dealt
 from .data import IGNORED, Example
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def packed_rows(indices: Sequence[int], lengths: Lengths, pack: int, rank: int =
 
     Every process gets as many, as collective operations demand; a row may be empty.
     """
-    return _in_step([best_fit_decreasing(share, lengths, pack) for share in _dealt(indices, lengths, world)])[rank]
+    return _in_step([best_fit_decreasing(share, lengths, pack) for share in dealt(indices, lengths, world)])[rank]
 
 
 def bucketed_rows(
@@ -52,7 +53,7 @@ def bucketed_rows(
 ) -> list[list[int]]:
     """The same share for a model that cannot be packed: padded batches of rows of like length, each of at most `pack`
     tokens with its padding."""
-    return _in_step([_buckets(share, lengths, pack) for share in _dealt(indices, lengths, world)])[rank]
+    return _in_step([_buckets(share, lengths, pack) for share in dealt(indices, lengths, world)])[rank]
 
 
 def _buckets(share: Sequence[int], lengths: Lengths, pack: int) -> list[list[int]]:
@@ -65,12 +66,6 @@ def _buckets(share: Sequence[int], lengths: Lengths, pack: int) -> list[list[int
     return batches
 
 
-def _dealt(indices: Sequence[int], lengths: Lengths, world: int) -> list[list[int]]:
-    """The window dealt to the processes by length, so that they get like amounts of work."""
-    ranked = sorted(indices, key=lambda i: (lengths[i], i))
-    return [ranked[rank::world] for rank in range(world)]
-
-
 def _in_step(shares: list[list[list[int]]]) -> list[list[list[int]]]:
     most = max(1, *(len(share) for share in shares))
     return [share + [[]] * (most - len(share)) for share in shares]
@@ -80,7 +75,7 @@ def fill_share(windows: Iterable[Sequence[int]], lengths: Lengths, pack: int, wo
     """The share of packed rows that holds tokens, 0 to 1, and the forward passes of a process per window on average."""
     tokens = rows = passes = count = 0
     for window in windows:
-        shares = [best_fit_decreasing(share, lengths, pack) for share in _dealt(window, lengths, world)]
+        shares = [best_fit_decreasing(share, lengths, pack) for share in dealt(window, lengths, world)]
         tokens += sum(int(lengths[i]) for i in window)
         rows += sum(map(len, shares))
         passes += max(map(len, shares))

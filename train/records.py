@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..dynamics.errors import ConfigError, DataError, nearest
+from ..dynamics.errors import ConfigError, DataError, first_line, nearest
 from ..dynamics.storage import content_key, sha256_file
 
 HUB = "hub:"
@@ -142,7 +142,7 @@ def _hub_rows(path: str) -> Iterable[dict[str, Any]]:
     try:
         return datasets.load_dataset(name, subset, split=split or "train")
     except Exception as error:  # the library passes on the errors of file systems and HTTP clients
-        raise DataError(f"{path} cannot be loaded ({_first_line(error)}): check its name, subset and split") from error
+        raise DataError(f"{path} cannot be loaded ({first_line(error)}): check its name, subset and split") from error
 
 
 def _check_reachable(name: str) -> None:
@@ -155,13 +155,9 @@ def _check_reachable(name: str) -> None:
         HfApi().dataset_info(name, timeout=15)
     except Exception as error:  # as above
         raise DataError(
-            f"the hub does not give the data set {name!r} ({_first_line(error)}): log in if it is gated, set "
+            f"the hub does not give the data set {name!r} ({first_line(error)}): log in if it is gated, set "
             "HF_HUB_OFFLINE=1 to use the copy in the cache, or give a file in `data.path`"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _text(row: Mapping[str, Any], key: str, where: str) -> str:

@@ -57,7 +57,7 @@ def top_share(counts: list[int], k: int = 3) -> float:
 
 class Backtracking:
     name = "backtracking"
-    version = 2
+    version = 3
 
     def needs(self, domains: Mapping[str, Domain]) -> Needs:
         return Needs(generations=tuple(n for n, d in domains.items() if isinstance(d, SearchDomain)))

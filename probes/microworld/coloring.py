@@ -11,7 +11,7 @@ from itertools import combinations, product
 from math import prod
 from typing import Any
 
-from ..search import ROOT, Move
+from ..search import ROOT, Move, way_back
 from .common import MicroDomain, after_answer, search_level
 from .path import NODES
 
@@ -118,9 +118,7 @@ class Coloring(MicroDomain):
                 here = moves[here].parent
             if word not in NODES or color not in COLORS:
                 continue
-            start = here
-            while start != ROOT and word in state_of(start):
-                start = moves[start].parent
+            start = next(s for s in way_back(moves, here) if word not in state_of(s))
             state = {**state_of(start), word: color}
             legal = color in lists.get(word, ())
             fits = self._fits(reference, state)

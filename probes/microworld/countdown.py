@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...dynamics.types import Group
-from ..search import ROOT, Move
+from ..search import ROOT, Move, way_back
 from .common import NUMBERS, Distance, MicroDomain, after_answer, as_int, search_level
 
 OPERATIONS = ("+", "-", "*")
@@ -206,15 +206,12 @@ class Countdown(MicroDomain):
             if a is None or b is None or c is None:
                 i += 1
                 continue
-            start = here
-            while start != ROOT and Counter((a, b)) - Counter(state_of(start)):
-                start = moves[start].parent
-            if Counter((a, b)) - Counter(state_of(start)):
-                start = here  # numbers that no state has: an invalid step where the trace stands, and no going back
+            operands = Counter((a, b))
+            start = next((s for s in way_back(moves, here) if operands <= Counter(state_of(s))), here)
             state = state_of(start)
-            legal = not Counter((a, b)) - Counter(state)
+            legal = operands <= Counter(state)
             # An illegal step changes nothing: states that grew with every one could not be searched any more.
-            nxt = (*(Counter(state) - Counter((a, b))).elements(), c) if legal else state
+            nxt = (*(Counter(state) - operands).elements(), c) if legal else state
             moves.append(
                 Move(
                     parent=start,

@@ -9,7 +9,7 @@ import random
 from itertools import pairwise
 from typing import Any
 
-from ..search import ROOT, Move
+from ..search import ROOT, Move, way_back
 from .common import MicroDomain, after_answer, search_level
 
 NODES = tuple("abcdefghij")
@@ -138,11 +138,7 @@ class Path(MicroDomain):
                 i += 1
                 continue
             x, y = words[i], words[i + 2]
-            start = here
-            while start != ROOT and path_of(start)[-1] != x:
-                start = moves[start].parent
-            if path_of(start)[-1] != x:
-                start = here  # a node that was never reached: an invalid step, and no going back
+            start = next((s for s in way_back(moves, here) if path_of(s)[-1] == x), here)
             path = path_of(start)
             legal = path[-1] == x and x + y in edges and y not in path
             nxt = (*path, y)

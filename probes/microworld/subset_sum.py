@@ -10,7 +10,7 @@ import random
 from itertools import combinations
 from typing import Any
 
-from ..search import ROOT, Move
+from ..search import ROOT, Move, way_back
 from .common import MicroDomain, after_answer, as_int, search_level
 
 
@@ -123,11 +123,7 @@ class SubsetSum(MicroDomain):
                 if s is None or x is None or c is None:
                     i += 1
                     continue
-                start = here
-                while start != ROOT and (sum(set_of(start)) != s or x in set_of(start)):
-                    start = moves[start].parent
-                if start == ROOT:  # a sum that was never reached: an invalid step, and no going back
-                    start = here
+                start = next((k for k in way_back(moves, here) if sum(set_of(k)) == s and x not in set_of(k)), here)
                 add(start, x, sum(set_of(start)) == s and s + x == c, i)
                 here = len(moves) - 1
                 i += 5
