@@ -23,7 +23,7 @@ from .batching import epoch_order
 from .canary import COMPUTES_IN, take_canary
 from .checkpoint import CheckpointWriter, drop_later, write_checkpoint
 from .config import TrainConfig
-from .data import data_warnings, encode
+from .data import data_warnings, encode, first_rows
 from .disk import check_disk, disk_budget
 from .hooks import CheckpointHook, run_hooks
 from .model import base_identity, load
@@ -72,7 +72,7 @@ def train(
         torch.set_num_threads(config.threads)
 
     with quiet_libraries():
-        records = read_records(config.data.path, config.data.columns)
+        records = first_rows(read_records(config.data.path, config.data.columns), config.data)
         model, tokenizer = load(config.model, config.seed)
         examples, dropped = encode(records, tokenizer, config.data)
         plan = make_plan(config, examples, dropped)
