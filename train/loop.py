@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -17,7 +17,7 @@ from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..dynamics.errors import ConfigError, DataError, SftscopeError
-from ..dynamics.record import STEPS_FILE, create_run, step_name
+from ..dynamics.record import create_run, step_name
 from ..dynamics.types import Measurement
 from .batching import epoch_order
 from .canary import COMPUTES_IN, take_canary
@@ -35,6 +35,7 @@ from .resume import drop_resume, read_resume, resume_folder, write_resume
 from .run_info import IDENTITY, check_new, is_complete, run_id, run_info
 from .save_request import save_requests
 from .selftest import without_what_fails
+from .steps_file import open_steps
 from .tracking import STEP, Tracker, check_tracker, open_tracker
 from .update import Counters, Row, Trainer, prepare, update
 
@@ -122,7 +123,7 @@ def _run(
     with (
         CheckpointWriter() as writer,
         save_requests(run, accelerator) as request,
-        _open_steps(run) if main else nullcontext() as steps,
+        open_steps(run) if main else nullcontext() as steps,
         progress_bar(total, counters.step, hidden=quiet or not main) as show,
     ):
         # The base; or, resumed, a checkpoint (planned or asked for) whose hooks may not have come to an end.
@@ -253,20 +254,6 @@ def _report(
     if counters.step:
         lines.append(f"resuming     after step {counters.step:,}")
     say("\n".join(lines))
-
-
-@contextmanager
-def _open_steps(run: Path) -> Iterator[TextIO]:
-    """steps.jsonl for appending; a last line torn by a kill is cut off first, so that it does not spoil the next."""
-    file = run / STEPS_FILE
-    if file.exists():
-        content = file.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with file.open("r+b") as f:
-                f.truncate(whole)
-    with file.open("a", encoding="utf-8") as f:
-        yield f
 
 
 def _check_positions(model: PreTrainedModel, plan: Plan) -> None:

@@ -45,7 +45,7 @@ def load(config: ModelConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTok
     if config.path is not None:
         check_folder(config.path)
     tokenizer = _load_tokenizer(config.tokenizer or config.path or "")
-    _check_tokenizer(tokenizer, config.tokenizer or config.path or "")
+    check_tokenizer(tokenizer, config.tokenizer or config.path or "")
     model = _initialised(config, tokenizer, seed) if config.path is None else _pretrained(config.path, config.dtype)
     _check_fit(model, tokenizer, config)
     return model, tokenizer
@@ -55,7 +55,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The tokenizer alone. Raises CheckpointError where there is none, or none to render prompts with."""
     path = config.tokenizer or config.path or ""
     tokenizer = _load_tokenizer(path)
-    _check_tokenizer(tokenizer, path)
+    check_tokenizer(tokenizer, path)
     return tokenizer
 
 
@@ -192,7 +192,8 @@ def _initialised(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: 
         raise ConfigError(f"`model.init` makes no {kind} model: {_first_line(error)}") from error
 
 
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+    """Raise CheckpointError for a tokenizer without an end token or a chat template."""
     if tokenizer.eos_token_id is None:
         raise CheckpointError(
             f"the tokenizer at {path!r} has no end-of-sequence token: responses could not end; set its `eos_token`"
