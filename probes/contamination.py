@@ -28,8 +28,13 @@ def contaminated(
 ) -> Iterator[Hit]:
     """Rows (line, texts) of which a text contains the prompt of an item, or asks the same in another phrasing or order.
 
-    Case and white space do not count. At most one hit a row.
+    Case and white space do not count. A prompt that goes on with more of what fills a question (another number, another
+    operation) is another question. At most one hit a row.
     """
+    fillers = {
+        name: {w for item in found for text in domains[name].slots(item.reference).values() for w in _words(text)}
+        for name, found in items.items()
+    }
     by_prompt = {tuple(_words(item.prompt)): (name, item) for name, found in items.items() for item in found}
     openings: dict[Key, set[int]] = {}  # the first two words of prompts -> lengths of those that begin so
     for prompt in by_prompt:
@@ -42,7 +47,11 @@ def contaminated(
         hit = None
         for text in texts:
             words = _words(text)
-            hit = hit or _by_prompt(row, words, by_prompt, openings) or _by_content(row, words, patterns, by_content)
+            hit = (
+                hit
+                or _by_prompt(row, words, by_prompt, openings, fillers)
+                or _by_content(row, words, patterns, by_content)
+            )
         if hit is not None:
             yield hit
 
@@ -52,12 +61,17 @@ def _words(text: str) -> list[str]:
 
 
 def _by_prompt(
-    row: int, words: list[str], by_prompt: Mapping[Key, tuple[str, Item]], openings: Mapping[Key, set[int]]
+    row: int,
+    words: list[str],
+    by_prompt: Mapping[Key, tuple[str, Item]],
+    openings: Mapping[Key, set[int]],
+    fillers: Mapping[str, set[str]],
 ) -> Hit | None:
     for start in range(len(words)):
         for length in openings.get(tuple(words[start : start + 2]), ()):
             found = by_prompt.get(tuple(words[start : start + length]))
-            if found is not None:
+            goes_on = words[start + length : start + length + 1]
+            if found is not None and not fillers[found[0]].intersection(goes_on):
                 return Hit(row, *found, exact=True)
     return None
 
@@ -83,7 +97,7 @@ def _by_content(
 def _pattern(phrasing: str) -> re.Pattern[str]:
     """A phrasing with its slots as groups."""
     parts = re.split(r"\{(\w+)\}", phrasing.casefold())
-    return re.compile("".join(f"(?P<{p}>.+)" if i % 2 else re.escape(p) for i, p in enumerate(parts)))
+    return re.compile("".join(f"(?P<{p}>.+?)" if i % 2 else re.escape(p) for i, p in enumerate(parts)))
 
 
 def _canonical(slots: Mapping[str, str]) -> frozenset[tuple[str, Key]]:

@@ -116,9 +116,7 @@ class SftscopeCallback(TrainerCallback):
         """Note the learning rate of this update: after it, the scheduler has moved on."""
         self._lr = float(kwargs["optimizer"].param_groups[0]["lr"])
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Begin the step's row; save where a checkpoint is due or asked for."""
         if self._steps is None:
             return

@@ -12,15 +12,18 @@ import numpy as np
 from ..dynamics.checks import Check
 from .batching import epoch_order
 from .config import TrainConfig
+from .conversations import template_end
 from .data import IGNORED, Example, data_warnings, encode, first_rows
 from .disk import MOMENTS, DiskBudget, disk_budget_of, size
 from .footprint import BYTES, MFU, PEAK_FLOPS, PEAK_GPU, Shape, gpu_hours, read_shape
 from .model import known_architecture, load, load_tokenizer
 from .packing import fill_share
-from .plan import Plan, make_plan
+from .plan import Plan, check_positions, make_plan
 from .preview import preview
-from .records import Records, is_hub, read_records
+from .progress import quiet_libraries
+from .records import Conversation, Records, is_hub, read_records
 from .schedule import checkpoint_steps, total_steps, warmup_steps
+from .tracking import check_tracker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,23 +46,27 @@ def checks(config: TrainConfig, run: Path) -> Outlook:
 
     Raises an SftscopeError for a mistake that training would stop at; a shortage is a failed check.
     """
+    check_tracker(config.tracking)
     fields, folder = known_architecture(config.model)
+    tokenizer = _tokenizer(config, folder)
+    if config.model.init is not None and tokenizer is not None:
+        fields = {"vocab_size": len(tokenizer), **config.model.init}
     shape = read_shape(fields or {})
     found = [_model(config, shape, folder)]
     if isinstance(records := _records(config), Check):
         found += [records, *_stated(config, run, shape)]
         return Outlook(found, None)
-    tokenizer = _tokenizer(config, folder)
     if tokenizer is None:
         text = f"{len(records):,} rows can be read; their tokens cannot be counted without the model's tokenizer"
         found += [Check("data", "ok", text), *_stated(config, run, shape, rows=len(records))]
         return Outlook(found, records)
     examples, dropped = encode(records, tokenizer, config.data)
     plan = make_plan(config, examples, dropped)
+    check_positions((fields or {}).get("max_position_embeddings"), plan)
     found += [_tokens(config, plan), _steps(config, plan.rows, plan.total_steps, plan.checkpoints)]
     found += _ends(config, records, examples, tokenizer, fields or {}, folder)
     found += _footprint(config, run, shape, plan.total_steps, plan.checkpoints, plan.longest, plan, here=True)
-    found += _packing(config, plan, examples, folder)
+    found += _packing(config, examples, shape, folder)
     found.append(_preview(examples, tokenizer))
     return Outlook(found, records)
 
@@ -153,14 +160,16 @@ def _ends(
     folder: Path | None,
 ) -> list[Check]:
     """Whether the token that ends an answer is learnt and stops generation; what is cut."""
-    last = [int(e.labels[-1]) for e in examples if not e.truncated]
-    if not last or IGNORED in last:
-        return [Check("end token", "failed", f"{last.count(IGNORED):,} rows learn no end token: answers would run on")]
+    talks = isinstance(records[0], Conversation)
+    end = template_end(tokenizer) if talks else tokenizer.eos_token_id
+    learnt = sum(end in e.labels[-4:] for e in examples)  # a template may write a line break behind it
+    name = tokenizer.convert_ids_to_tokens(end)
+    first = Check("end token", "ok", f"{name!r} is learnt at the end of {learnt:,} of {len(examples):,} rows")
+    if learnt == 0:
+        text = f"no row learns to end with {name!r}: answers would run on; raise `data.max_length`"
+        first = Check("end token", "failed", text)
     warned = data_warnings(records, examples, tokenizer, _stops(fields, folder), config.data)
-    name = tokenizer.convert_ids_to_tokens(max(set(last), key=last.count))
-    return [Check("end token", "ok", f"learnt as {name!r}, last of every row that is not cut")] + [
-        Check("end token", "note", line) for line in warned
-    ]
+    return [first, *(Check("end token", "note", line) for line in warned)]
 
 
 def _stops(fields: dict[str, Any], folder: Path | None) -> int | list[int] | None:
@@ -237,7 +246,7 @@ def _hours(config: TrainConfig, shape: Shape, steps: int, plan: Plan | None) -> 
     return Check("hours", "ok", text)
 
 
-def _packing(config: TrainConfig, plan: Plan, examples: Sequence[Example], folder: Path | None) -> list[Check]:
+def _packing(config: TrainConfig, examples: Sequence[Example], shape: Shape | None, folder: Path | None) -> list[Check]:
     pack = config.batch.pack
     if pack is None:
         return []
@@ -248,15 +257,17 @@ def _packing(config: TrainConfig, plan: Plan, examples: Sequence[Example], folde
     share, passes = fill_share(order, lengths, pack)
     filled = f"{share:.1%} of rows of {pack:,} tokens filled, {passes:.1f} forward passes a step on one process"
     found = [Check("packing", "ok", filled)]
-    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors")) if folder else 0
-    if weights > TRIED_BYTES:
-        text = f"whether sequences stay apart: the model is large ({size(weights)}), and the run tries it at its start"
+    stored = sum(f.stat().st_size for f in folder.glob("*.safetensors")) if folder else 0
+    weights = BYTES[config.model.dtype] * shape.parameters if shape else stored
+    if weights > TRIED_BYTES or (folder is None and config.model.path is not None):
+        text = "whether sequences stay apart: the model is large or not here, and the run tries it at its start"
         return [*found, Check("packing", "not checked", text)]
     import torch
 
     from .selftest import packing_problem
 
-    model, _ = load(config.model, config.seed)
+    with quiet_libraries():
+        model, _ = load(replace(config.model, path=str(folder)) if folder else config.model, config.seed)
     problem = packing_problem(model, model, examples, torch.device("cpu"), model.dtype)
     if problem is None:
         return [*found, Check("packing", "ok", "packed sequences stay apart: their losses are those of each alone")]

@@ -16,7 +16,7 @@ from accelerate.utils import DistributedType
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..dynamics.errors import ConfigError, DataError, SftscopeError
+from ..dynamics.errors import ConfigError, SftscopeError
 from ..dynamics.record import create_run, step_name
 from ..dynamics.types import Measurement
 from .batching import epoch_order
@@ -28,7 +28,7 @@ from .disk import check_disk, disk_budget
 from .hooks import CheckpointHook, run_hooks
 from .model import base_identity, load
 from .packing import fill_share
-from .plan import Plan, explain, make_plan
+from .plan import check_positions, explain, make_plan
 from .progress import progress_bar, quiet_libraries
 from .records import read_records
 from .resume import drop_resume, read_resume, resume_folder, write_resume
@@ -77,7 +77,7 @@ def train(
         model, tokenizer = load(config.model, config.seed)
         examples, dropped = encode(records, tokenizer, config.data)
         plan = make_plan(config, examples, dropped)
-        _check_positions(model, plan)
+        check_positions(getattr(model.config, "max_position_embeddings", None), plan)
         stops = getattr(model.generation_config, "eos_token_id", None)
         warnings = data_warnings(records, examples, tokenizer, stops, config.data)
         budget = disk_budget(run, plan, config.checkpoints.resume_every, model, tokenizer)
@@ -254,12 +254,3 @@ def _report(
     if counters.step:
         lines.append(f"resuming     after step {counters.step:,}")
     say("\n".join(lines))
-
-
-def _check_positions(model: PreTrainedModel, plan: Plan) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is not None and plan.longest > limit:
-        raise DataError(
-            f"the longest row has {plan.longest} tokens and the model was made for {limit}: "
-            f"set `data.max_length: {limit}` with `data.over_length: drop`, or shorten the rows"
-        )

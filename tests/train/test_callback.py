@@ -95,7 +95,12 @@ def test_training_is_the_same_to_the_bit_and_the_record_is_what_the_trainer_says
     assert rows[-1]["cumulative_lr"] == pytest.approx(sum(log["learning_rate"] for log in alone.logs[:12]))
     run = Run(tmp_path / "run")
     assert run.info["primaries"]["declared"] == ["countdown.strict"]
-    assert run.info["plan"] == {"total_steps": 12, "warmup_steps": 3, "checkpoints": [0, 2, 5, 12], "steps_per_epoch": 6}
+    assert run.info["plan"] == {
+        "total_steps": 12,
+        "warmup_steps": 3,
+        "checkpoints": [0, 2, 5, 12],
+        "steps_per_epoch": 6,
+    }
     assert list(run.checkpoints()) == [0, 2, 5, 12]
     last = load_file(run.checkpoints()[12] / "model.safetensors")
     assert all(torch.equal(last[name], ours[name]) for name in last)
