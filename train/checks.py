@@ -162,6 +162,7 @@ def _ends(
     """Whether the token that ends an answer is learnt and stops generation; what is cut."""
     talks = isinstance(records[0], Conversation)
     end = template_end(tokenizer) if talks else tokenizer.eos_token_id
+    assert end is not None  # encoding has refused tokenizers and templates without one
     learnt = sum(end in e.labels[-4:] for e in examples)  # a template may write a line break behind it
     name = tokenizer.convert_ids_to_tokens(end)
     first = Check("end token", "ok", f"{name!r} is learnt at the end of {learnt:,} of {len(examples):,} rows")
