@@ -30,7 +30,9 @@ def checks(config: ProbeConfig, rows: Iterable[tuple[int, Sequence[str]]] | None
         f"row {hit.row} {'holds' if hit.exact else 'asks the same as'} {hit.item.prompt!r}" for hit in hits[:EXAMPLES]
     )
     hold = "rows hold" if len(hits) > 1 else "row holds"
-    text = f"{len(hits):,} training {hold} probe items ({by_domain}): {examples}. Remove them, or set `probes.split: test`"
+    text = (
+        f"{len(hits):,} training {hold} probe items ({by_domain}): {examples}. Remove them, or set `probes.split: test`"
+    )
     return [Check("contamination", "failed", text)]
 
 

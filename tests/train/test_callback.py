@@ -122,6 +122,15 @@ def test_checkpoints_are_whole_and_answer_as_the_model_that_trained(model_dir, t
         verify_model(load_model(Checkpoint(12, folders[12])), folders[2])
 
 
+def test_mixed_precision_is_known_to_the_canary(model_dir, tmp_path):
+    from sftscope.probes.checkpoints import Checkpoint, load_model
+
+    trainer(tmp_path, model_dir, [SftscopeCallback(tmp_path / "run")], bf16=True, max_steps=2).train()
+    for step, folder in Run(tmp_path / "run").checkpoints().items():
+        assert read_manifest(folder)["canary"]["dtype"] == "bfloat16"
+        load_model(Checkpoint(step, folder))
+
+
 def test_a_row_says_over_how_many_steps_its_loss_is_a_mean(model_dir, tmp_path):
     every, fifth = Losses(), Losses()
     trainer(tmp_path / "a", model_dir, [every]).train()
@@ -136,7 +145,8 @@ def test_a_row_says_over_how_many_steps_its_loss_is_a_mean(model_dir, tmp_path):
 
 
 def test_a_resumed_trainer_goes_on_in_the_same_record(dropout_model_dir, tmp_path):
-    whole = trainer(tmp_path / "a", dropout_model_dir, [SftscopeCallback(tmp_path / "whole", SCHEDULE)])
+    schedule = CheckpointsConfig(at=(2, 5, 7), async_write=False)
+    whole = trainer(tmp_path / "a", dropout_model_dir, [SftscopeCallback(tmp_path / "whole", schedule)])
     whole.train()
 
     class Stop(TrainerCallback):
@@ -146,15 +156,18 @@ def test_a_resumed_trainer_goes_on_in_the_same_record(dropout_model_dir, tmp_pat
 
     run, settings = tmp_path / "run", {"save_strategy": "steps", "save_steps": 6}
     with pytest.raises(KeyboardInterrupt):
-        trainer(tmp_path / "b", dropout_model_dir, [SftscopeCallback(run, SCHEDULE), Stop()], **settings).train()
+        trainer(tmp_path / "b", dropout_model_dir, [SftscopeCallback(run, schedule), Stop()], **settings).train()
     with pytest.raises(RecordError, match="resume_from_checkpoint"):
-        trainer(tmp_path / "b", dropout_model_dir, [SftscopeCallback(run, SCHEDULE)], **settings).train()
-    resumed = trainer(tmp_path / "b", dropout_model_dir, [SftscopeCallback(run, SCHEDULE)], **settings)
+        trainer(tmp_path / "b", dropout_model_dir, [SftscopeCallback(run, schedule)], **settings).train()
+    stale = run / "checkpoints" / "step-000007" / "of a trajectory that nobody goes on with"
+    stale.touch()
+    resumed = trainer(tmp_path / "b", dropout_model_dir, [SftscopeCallback(run, schedule)], **settings)
     resumed.train(resume_from_checkpoint=True)
     columns = ["step", "loss", "lr", "cumulative_lr", "epoch", "tokens"]
     there, expected = Run(run).steps()[columns], Run(tmp_path / "whole").steps()[columns]
     assert there.equals(expected)
-    assert list(Run(run).checkpoints()) == [0, 2, 5, 12]
+    assert list(Run(run).checkpoints()) == [0, 2, 5, 7, 12]
+    assert not stale.exists()
     last, wanted = (Run(r).checkpoints()[12] / "model.safetensors" for r in (run, tmp_path / "whole"))
     assert last.read_bytes() == wanted.read_bytes()
 
