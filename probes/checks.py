@@ -17,11 +17,11 @@ EXAMPLES = 3
 
 def checks(config: ProbeConfig, rows: Iterable[tuple[int, Sequence[str]]] | None) -> list[Check]:
     """Whether training `rows` (line, texts; None where they are not at hand) hold items that the probes will ask."""
-    items = {name: DOMAINS[name].items(config.split, config.items, config.seed) for name in config.domains}
-    count = sum(map(len, items.values()))
+    count = config.items * len(config.domains)
     if rows is None:
         text = f"whether training rows hold any of the {count:,} probe items: the rows are not at hand"
         return [Check("contamination", "not checked", text)]
+    items = {name: DOMAINS[name].items(config.split, config.items, config.seed) for name in config.domains}
     hits = list(contaminated(rows, _with_prompt_sets(config, items), DOMAINS))
     if not hits:
         return [Check("contamination", "ok", f"no training row holds any of the {count:,} probe items")]
