@@ -83,6 +83,31 @@ def _train(config: str, out: Path | None, resume: bool, overrides: list[str]) ->
     print(f"run: {run.path.resolve()}\nnext: sftscope probe {out}, then analyze and report")
 
 
+def doctor(config: Positional[str], out: OutFile = None) -> None:
+    """Say what can be known of a run before it starts: steps, disk, memory, hours, masks, packing, contamination.
+
+    Nothing is written and no hub is asked. Settings follow the recipe as flags, as for `train`.
+
+    Args:
+        config: a recipe, by path or by the name of one that ships.
+        out: the run folder that it would be trained into; by default runs/<recipe's name>.
+    """
+    _doctor(config, out, [])
+
+
+def _doctor(config: str, out: Path | None, overrides: list[str]) -> None:
+    from .doctor import examine, show_checks
+    from .dynamics.errors import ConfigError
+    from .recipes import read_recipe
+
+    out = out or Path("runs") / Path(config).stem
+    checks = examine(read_recipe(config, out, overrides), out)
+    show_checks(checks)
+    failed = list(dict.fromkeys(check.name for check in checks if check.status == "failed"))
+    if failed:
+        raise ConfigError(f"not ready: {', '.join(failed)} (see above)")
+
+
 def probe(
     paths: Positional[tuple[Path, ...]],
     out: OutFile = None,
@@ -192,7 +217,7 @@ def organism(action: Positional[str], name: Positional[str] = "", out: OutFile =
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (quickstart, train, probe, analyze, report, show, push, recipes, organism)
+    f.__name__: f for f in (quickstart, doctor, train, probe, analyze, report, show, push, recipes, organism)
 }
 
 
@@ -306,6 +331,11 @@ def _call(name: str, args: list[str]) -> None:
             _train_arguments, prog="sftscope train", args=args, return_unknown_args=True
         )
         _train(config, out, resume, overrides)
+    elif name == "doctor" and not {"-h", "--help"} & set(args):
+        (config, out), overrides = tyro.cli(
+            _doctor_arguments, prog="sftscope doctor", args=args, return_unknown_args=True
+        )
+        _doctor(config, out, overrides)
     else:
         tyro.cli(COMMANDS[name], prog=f"sftscope {name}", args=args)
 
@@ -314,6 +344,10 @@ def _train_arguments(
     config: Positional[str], out: OutFile = None, resume: bool = False
 ) -> tuple[str, Path | None, bool]:
     return config, out, resume
+
+
+def _doctor_arguments(config: Positional[str], out: OutFile = None) -> tuple[str, Path | None]:
+    return config, out
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -34,7 +34,9 @@ def train_run(recipe: Recipe, out: Path, *, resume: bool = False, quiet: bool = 
     if recipe.arm is not None and not recipe.train.data.path.exists():
         write_records(recipe.train.data.path, recipe.arm.records())
     extra = {"probes": to_mapping(recipe.probes), "arm": to_mapping(recipe.arm) if recipe.arm else None}
-    train(recipe.train, out, hooks=[probe_hook(out, recipe.probes)], resume=resume, quiet=quiet, extra=extra)
+    # No probes to run inside, no hook: training does not wait for checkpoints, and may be sharded.
+    hooks = [probe_hook(out, recipe.probes)] if recipe.probes.during else []
+    train(recipe.train, out, hooks=hooks, resume=resume, quiet=quiet, extra=extra)
     return Run(out)
 
 

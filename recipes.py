@@ -19,6 +19,7 @@ from .probes.planner import ProbeConfig
 from .train import TrainConfig
 
 CONFIGS = Path(__file__).parent / "configs"
+NOT_RECIPES = ("organisms/", "parts/")  # what `organism build` reads, and what only other recipes extend
 MADE_FROM_ARM = Path("(made from `arm`)")  # stands for `train.data.path` until the arm is final
 
 
@@ -45,7 +46,7 @@ def shipped() -> dict[str, str]:
     found = {}
     for file in sorted(CONFIGS.rglob("*.yaml")):
         name = file.relative_to(CONFIGS).with_suffix("").as_posix()
-        if not name.startswith("organisms/"):
+        if not name.startswith(NOT_RECIPES):
             comment = " ".join(line.lstrip("# ") for line in file.read_text().splitlines() if line.startswith("#"))
             found[name] = re.split(r"(?<=\.)\s", comment)[0]
     return found
@@ -56,7 +57,8 @@ def _find(name: str, beside: Path | None = None) -> Path:
     path = (beside.parent if beside else Path()) / name
     if path.is_file():
         return path
-    if name in (names := shipped()):
+    names = shipped()
+    if name in names or (name.startswith("parts/") and (CONFIGS / f"{name}.yaml").is_file()):
         return CONFIGS / f"{name}.yaml"
     raise ConfigError(
         f"no recipe at {name}: give the path of a YAML file, or the name of one that `sftscope recipes` lists: "
@@ -65,14 +67,16 @@ def _find(name: str, beside: Path | None = None) -> Path:
 
 
 def _layered(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The mapping in a file over that of the recipe it `extends`: sections are merged, values and lists replaced."""
+    """The mapping in a file over those of the recipes it `extends` (one, or a list, each over those before it): sections
+    are merged, values and lists replaced."""
     if file in seen:
         raise ConfigError(f"{file} extends itself, by way of {', '.join(p.name for p in seen)}")
     mapping = read_yaml(file)
-    parent = mapping.pop("extends", None)
-    if parent is None:
-        return mapping
-    return _merged(_layered(_find(str(parent), beside=file), (*seen, file)), mapping)
+    parents = mapping.pop("extends", None) or []
+    under: dict[str, Any] = {}
+    for parent in parents if isinstance(parents, list) else [parents]:
+        under = _merged(under, _layered(_find(str(parent), beside=file), (*seen, file)))
+    return _merged(under, mapping)
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,11 @@ def test_every_recipe_that_ships_can_run(tmp_path):
         assert recipe.train.checkpoints.first, name
         assert about.endswith("."), name
         arm, schedule = recipe.arm, recipe.train.schedule
-        steps = schedule.steps or schedule.epochs * arm.rows // recipe.train.batch.size
+        rows = arm.rows if arm else recipe.train.data.rows
+        steps = schedule.steps or schedule.epochs * rows // recipe.train.batch.size
         assert max(recipe.train.checkpoints.at) < steps, name
+        if arm is None:
+            continue
         enough[arm.domain, arm.levels] = max(arm.rows, enough.get((arm.domain, arm.levels), 0))
     for (domain, levels), rows in enough.items():
         assert len(DOMAINS[domain].items("train", rows, levels=levels)) == rows
@@ -55,6 +58,14 @@ def test_a_recipe_extends_another_in_what_it_names(tmp_path):
     assert mine.train.batch == standard.train.batch
     assert mine.probes == standard.probes
     assert mine.train.checkpoints.resume_every == standard.train.checkpoints.resume_every
+
+
+def test_of_several_parents_the_later_one_wins_and_the_recipe_over_both(tmp_path):
+    (tmp_path / "a.yaml").write_text("train: {seed: 1, optim: {lr: 1.0e-5, eps: 1.0e-6}}\n")
+    (tmp_path / "b.yaml").write_text("train: {seed: 2, optim: {lr: 1.0e-4}}\n")
+    (tmp_path / "mine.yaml").write_text("extends: [countdown, a.yaml, b.yaml]\ntrain: {seed: 3}\n")
+    train = read_recipe(tmp_path / "mine.yaml", tmp_path / "run", ["--train.model.path", "elsewhere"]).train
+    assert (train.seed, train.optim.lr, train.optim.eps) == (3, 1e-4, 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from .schedule import CheckpointsConfig, ScheduleConfig
 from .tracking import TrackingConfig
 
 if TYPE_CHECKING:
+    from .callback import SftscopeCallback
     from .loop import train
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "ScheduleConfig",
+    "SftscopeCallback",
     "TrackingConfig",
     "TrainConfig",
     "train",
@@ -36,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from .loop import train
 
         return train
+    if name == "SftscopeCallback":
+        from .callback import SftscopeCallback
+
+        return SftscopeCallback
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

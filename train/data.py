@@ -28,6 +28,7 @@ class DataConfig:
 
     path: Path  # JSONL, Parquet (*.parquet), or a data set on the hub: hub:owner/name[/subset][:split]
     columns: dict[str, str] | None = None  # the data's names of prompt, response, completion, messages, role, content
+    rows: int | None = None  # the first so many of the data, which must have them; null: all
     loss_on: Literal["response", "all"] = "response"  # `all`: prompt tokens are learnt too, as in pretraining
     thinking: Thinking = "keep"  # what stands between <think> and </think>: kept, dropped, or cut to `thinking_tokens`
     thinking_tokens: int | None = None  # of the head that `shorten` keeps
@@ -38,6 +39,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_columns(self.columns)
+        if self.rows is not None and self.rows < 1:
+            raise ConfigError(f"`data.rows` is {self.rows}: give 1 or more, or leave it out for all")
         if self.max_length < 2:
             raise ConfigError(f"`data.max_length` is {self.max_length}: give 2 or more tokens")
         if self.bucket and self.order == "fixed":
@@ -63,6 +66,18 @@ class Example:
     def labelled(self) -> int:
         """Tokens that carry loss. The first token is predicted by nothing and never counts."""
         return int((self.labels[1:] != IGNORED).sum())
+
+
+def first_rows(records: Records, config: DataConfig) -> Records:
+    """The rows that `data.rows` asks for, from the start. Raises DataError where there are fewer."""
+    if config.rows is None:
+        return records
+    if config.rows > len(records):
+        raise DataError(
+            f"{config.path} has {len(records):,} rows and `data.rows` is {config.rows}: "
+            f"give all the rows, set `data.rows: {len(records)}`, or null to take what there is"
+        )
+    return records[: config.rows]
 
 
 def encode(records: Records, tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> tuple[list[Example], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,10 +51,17 @@ def disk_budget(
     weights = sum(tensors.values())
     moments = MOMENTS * sum(p.nbytes for p in model.parameters() if p.requires_grad)
     kept = resume_every is not None and resume_every <= plan.total_steps
+    return disk_budget_of(run, plan.checkpoints, kept, weights=weights, moments=moments, vocabulary=len(tokenizer))
+
+
+def disk_budget_of(
+    run: Path, checkpoints: Sequence[int], kept: bool, *, weights: int, moments: int, vocabulary: int
+) -> DiskBudget:
+    """The same from sizes in bytes: `checkpoints` are the steps saved, `kept` says whether full states are."""
     there = Path(run) / "checkpoints"
     return DiskBudget(
-        checkpoints=sum(not (there / step_name(step)).exists() for step in plan.checkpoints),
-        checkpoint_bytes=weights + TOKENIZER_BYTES * len(tokenizer),
+        checkpoints=sum(not (there / step_name(step)).exists() for step in checkpoints),
+        checkpoint_bytes=weights + TOKENIZER_BYTES * vocabulary,
         states=(1 if resume_folder(run) else 2) if kept else 0,
         state_bytes=weights + moments,
         free_bytes=_free_bytes(Path(run)),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,25 +16,26 @@ from accelerate.utils import DistributedType
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..dynamics.errors import ConfigError, DataError, SftscopeError
-from ..dynamics.record import STEPS_FILE, create_run, step_name
+from ..dynamics.errors import ConfigError, SftscopeError
+from ..dynamics.record import create_run, step_name
 from ..dynamics.types import Measurement
 from .batching import epoch_order
 from .canary import COMPUTES_IN, take_canary
 from .checkpoint import CheckpointWriter, drop_later, write_checkpoint
 from .config import TrainConfig
-from .data import data_warnings, encode
+from .data import data_warnings, encode, first_rows
 from .disk import check_disk, disk_budget
 from .hooks import CheckpointHook, run_hooks
 from .model import base_identity, load
 from .packing import fill_share
-from .plan import Plan, explain, make_plan
+from .plan import check_positions, explain, make_plan
 from .progress import progress_bar, quiet_libraries
 from .records import read_records
 from .resume import drop_resume, read_resume, resume_folder, write_resume
 from .run_info import IDENTITY, check_new, is_complete, run_id, run_info
 from .save_request import save_requests
 from .selftest import without_what_fails
+from .steps_file import open_steps
 from .tracking import STEP, Tracker, check_tracker, open_tracker
 from .update import Counters, Row, Trainer, prepare, update
 
@@ -72,11 +73,11 @@ def train(
         torch.set_num_threads(config.threads)
 
     with quiet_libraries():
-        records = read_records(config.data.path, config.data.columns)
+        records = first_rows(read_records(config.data.path, config.data.columns), config.data)
         model, tokenizer = load(config.model, config.seed)
         examples, dropped = encode(records, tokenizer, config.data)
         plan = make_plan(config, examples, dropped)
-        _check_positions(model, plan)
+        check_positions(getattr(model.config, "max_position_embeddings", None), plan)
         stops = getattr(model.generation_config, "eos_token_id", None)
         warnings = data_warnings(records, examples, tokenizer, stops, config.data)
         budget = disk_budget(run, plan, config.checkpoints.resume_every, model, tokenizer)
@@ -122,7 +123,7 @@ def _run(
     with (
         CheckpointWriter() as writer,
         save_requests(run, accelerator) as request,
-        _open_steps(run) if main else nullcontext() as steps,
+        open_steps(run) if main else nullcontext() as steps,
         progress_bar(total, counters.step, hidden=quiet or not main) as show,
     ):
         # The base; or, resumed, a checkpoint (planned or asked for) whose hooks may not have come to an end.
@@ -253,26 +254,3 @@ def _report(
     if counters.step:
         lines.append(f"resuming     after step {counters.step:,}")
     say("\n".join(lines))
-
-
-@contextmanager
-def _open_steps(run: Path) -> Iterator[TextIO]:
-    """steps.jsonl for appending; a last line torn by a kill is cut off first, so that it does not spoil the next."""
-    file = run / STEPS_FILE
-    if file.exists():
-        content = file.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with file.open("r+b") as f:
-                f.truncate(whole)
-    with file.open("a", encoding="utf-8") as f:
-        yield f
-
-
-def _check_positions(model: PreTrainedModel, plan: Plan) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is not None and plan.longest > limit:
-        raise DataError(
-            f"the longest row has {plan.longest} tokens and the model was made for {limit}: "
-            f"set `data.max_length: {limit}` with `data.over_length: drop`, or shorten the rows"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,7 @@ class ModelConfig:
     init: dict[str, Any] | None = None  # fields of a Hugging Face config with `model_type`; random weights
     tokenizer: str | None = None  # folder or hub id; null: the model's own
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of weights, gradients and optimiser state
+    architecture: dict[str, Any] | None = None  # fields of its config.json, for `doctor` where the model is not at hand
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.init is None):
@@ -43,10 +45,47 @@ def load(config: ModelConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTok
     if config.path is not None:
         check_folder(config.path)
     tokenizer = _load_tokenizer(config.tokenizer or config.path or "")
-    _check_tokenizer(tokenizer, config.tokenizer or config.path or "")
+    check_tokenizer(tokenizer, config.tokenizer or config.path or "")
     model = _initialised(config, tokenizer, seed) if config.path is None else _pretrained(config.path, config.dtype)
     _check_fit(model, tokenizer, config)
     return model, tokenizer
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer alone. Raises CheckpointError where there is none, or none to render prompts with."""
+    path = config.tokenizer or config.path or ""
+    tokenizer = _load_tokenizer(path)
+    check_tokenizer(tokenizer, path)
+    return tokenizer
+
+
+def known_architecture(config: ModelConfig) -> tuple[dict[str, Any] | None, Path | None]:
+    """The fields of the model's config and the folder it lies in, without asking the hub.
+
+    Of a model that is not on this machine: what the recipe says (`architecture`), and no folder. Raises CheckpointError
+    for a folder that is missing or damaged, and ConfigError where the recipe says otherwise than the model's own config.
+    """
+    if config.path is None:
+        return dict(config.init or {}), None
+    folder = Path(config.path).expanduser()
+    if not folder.is_dir() and not _looks_like_hub(config.path):
+        weights.check_folder(folder)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(config.path, "config.json")
+        if not isinstance(cached, str):
+            return config.architecture, None
+        folder = Path(cached).parent
+    weights.check_folder(folder)
+    fields = json.loads((folder / "config.json").read_text())
+    for name, stated in (config.architecture or {}).items():
+        if fields.get(name, stated) != stated:
+            raise ConfigError(
+                f"`model.architecture.{name}` is {stated!r} and the config.json of {config.path} says {fields[name]!r}: "
+                "correct the recipe, or leave `architecture` out"
+            )
+    return fields, folder
 
 
 def base_identity(config: ModelConfig) -> dict[str, Any]:
@@ -67,10 +106,14 @@ def base_identity(config: ModelConfig) -> dict[str, Any]:
 def check_folder(path: str) -> None:
     """CheckpointError when a model folder is missing, incomplete or damaged, or a hub id is not to be had."""
     folder = Path(path).expanduser()
-    if folder.exists() or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
+    if folder.exists() or not _looks_like_hub(path):
         weights.check_folder(folder)
     else:
         _check_hub(path)
+
+
+def _looks_like_hub(path: str) -> bool:
+    return not (Path(path).is_absolute() or path.startswith((".", "~")) or path.count("/") > 1)
 
 
 def _check_hub(name: str) -> None:
@@ -149,7 +192,8 @@ def _initialised(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: 
         raise ConfigError(f"`model.init` makes no {kind} model: {first_line(error)}") from error
 
 
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+    """Raise CheckpointError for a tokenizer without an end token or a chat template."""
     if tokenizer.eos_token_id is None:
         raise CheckpointError(
             f"the tokenizer at {path!r} has no end-of-sequence token: responses could not end; set its `eos_token`"

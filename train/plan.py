@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..dynamics.errors import ConfigError
+from ..dynamics.errors import ConfigError, DataError
 from .config import TrainConfig
 from .data import Example
 from .schedule import checkpoint_steps, total_steps, warmup_steps
@@ -52,6 +52,15 @@ def make_plan(config: TrainConfig, examples: Sequence[Example], dropped: int) ->
         input_tokens_per_epoch=int(lengths.sum()),
         labelled_tokens_per_epoch=sum(e.labelled for e in examples),
     )
+
+
+def check_positions(limit: int | None, plan: Plan) -> None:
+    """Raise DataError where a row is longer than what the model was made for (`max_position_embeddings`)."""
+    if limit is not None and plan.longest > limit:
+        raise DataError(
+            f"the longest row has {plan.longest} tokens and the model was made for {limit}: "
+            f"set `data.max_length: {limit}` with `data.over_length: drop`, or shorten the rows"
+        )
 
 
 def explain(

@@ -29,6 +29,9 @@ def identity(config: TrainConfig) -> dict[str, Any]:
         del mapping[name]
     for name in ("resume_every", "async_write", "verify"):
         del mapping["checkpoints"][name]
+    del mapping["model"]["architecture"]  # says what the model is, and decides nothing
+    if mapping["data"]["rows"] is None:  # all of them: as in runs that were begun when nothing else could be said
+        del mapping["data"]["rows"]
     mapping["data"]["path"] = config.data.path.name
     for name in ("path", "tokenizer"):
         value = mapping["model"][name]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,15 +105,20 @@ def check_head(trainer: Trainer, example: Example) -> str | None:
     return f"something follows this model's output embedding (the loss is off by {per_token:.2g} nats a token)"
 
 
-def packing_problem(trainer: Trainer) -> str | None:
-    """Why this model's sequences cannot share a row, or None: tried on the first rows of the data."""
-    taken = signature(trainer.accelerator.unwrap_model(trainer.model).forward).parameters
+def packing_problem(
+    model: torch.nn.Module, plain: Any, examples: Sequence[Example], device: torch.device, dtype: torch.dtype
+) -> str | None:
+    """Why this model's sequences cannot share a row, or None: tried on the first rows of the data.
+
+    `plain` is the model without its wrappers (DDP, FSDP); `dtype` what it computes in.
+    """
+    taken = signature(plain.forward).parameters
     if "position_ids" not in taken and all(p.kind != p.VAR_KEYWORD for p in taken.values()):
         return "this model takes no position ids"
-    rows = _heads(trainer)
+    rows = _heads(plain, examples)
     if len(rows) < 2:
         return None
-    check = check_packing(trainer.model, rows, trainer.accelerator.device, _dtype(trainer))
+    check = check_packing(model, rows, device, dtype)
     if check.clean:
         return None
     return (
@@ -127,7 +134,9 @@ def without_what_fails(trainer: Trainer) -> tuple[Trainer, list[str]]:
     """
     notes: list[str] = []
     if trainer.packed:
-        problem = packing_problem(trainer)
+        accelerator = trainer.accelerator
+        plain = accelerator.unwrap_model(trainer.model)
+        problem = packing_problem(trainer.model, plain, trainer.examples, accelerator.device, _dtype(trainer))
         if _anywhere(trainer, problem is not None):
             trainer = replace(trainer, packed=False)
             notes.append(
@@ -144,12 +153,11 @@ def without_what_fails(trainer: Trainer) -> tuple[Trainer, list[str]]:
     return trainer, notes
 
 
-def _heads(trainer: Trainer) -> list[Example]:
+def _heads(plain: Any, examples: Sequence[Example]) -> list[Example]:
     """The heads of the first rows of two tokens or more, within the positions that the model was made for."""
-    limit = getattr(trainer.accelerator.unwrap_model(trainer.model).config, "max_position_embeddings", None)
+    limit = getattr(plain.config, "max_position_embeddings", None)
     width = HEAD if limit is None else max(2, min(HEAD, limit // SEQUENCES))
-    first = np.flatnonzero(trainer.lengths >= 2)[:SEQUENCES]
-    rows = [trainer.examples[i] for i in first]
+    rows = list(islice((e for e in examples if len(e.input_ids) >= 2), SEQUENCES))
     return [Example(row.input_ids[:width], row.labels[:width]) for row in rows]
 
 

@@ -1,0 +1,47 @@
+"""What can be known of a run's measurements before it starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from ..dynamics.checks import Check
+from .contamination import contaminated
+from .domains import Item
+from .microworld import DOMAINS
+from .planner import ProbeConfig
+from .prompt_sets import PROMPT_SETS
+
+EXAMPLES = 3
+
+
+def checks(config: ProbeConfig, rows: Iterable[tuple[int, Sequence[str]]] | None) -> list[Check]:
+    """Whether training `rows` (line, texts; None where they are not at hand) hold items that the probes will ask."""
+    count = config.items * len(config.domains)
+    if rows is None:
+        text = f"whether training rows hold any of the {count:,} probe items: the rows are not at hand"
+        return [Check("contamination", "not checked", text)]
+    items = {name: DOMAINS[name].items(config.split, config.items, config.seed) for name in config.domains}
+    hits = list(contaminated(rows, _with_prompt_sets(config, items), DOMAINS))
+    if not hits:
+        return [Check("contamination", "ok", f"no training row holds any of the {count:,} probe items")]
+    by_domain = ", ".join(f"{n:,} of {name}" for name, n in Counter(hit.domain for hit in hits).most_common())
+    examples = "; ".join(
+        f"row {hit.row} {'holds' if hit.exact else 'asks the same as'} {hit.item.prompt!r}" for hit in hits[:EXAMPLES]
+    )
+    hold = "rows hold" if len(hits) > 1 else "row holds"
+    text = (
+        f"{len(hits):,} training {hold} probe items ({by_domain}): {examples}. Remove them, or set `probes.split: test`"
+    )
+    return [Check("contamination", "failed", text)]
+
+
+def _with_prompt_sets(config: ProbeConfig, items: dict[str, list[Item]]) -> dict[str, list[Item]]:
+    """The items with those that directions are reported on. What they are fitted to may be trained on."""
+    if "refusal_direction" not in (*config.probes, *config.during):
+        return items
+    prompts, both = PROMPT_SETS["refusal"](DOMAINS), {name: list(found) for name, found in items.items()}
+    for item, part in zip(prompts.items, prompts.part, strict=True):
+        if part == "eval":
+            both.setdefault(item.id.rpartition("-")[0], []).append(item)
+    return both

@@ -1,0 +1,90 @@
+"""Parameters, memory and arithmetic of a decoder model from the numbers in its config.json: no weights, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ("qwen3", "llama", "mistral")  # gated feed-forward, grouped queries, RMSNorm, no biases
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+STATES = 4  # weights, gradients and AdamW's two moments, all in the dtype of the weights
+ACTIVATION = 34  # bytes a token, layer and unit of width that a 16-bit forward pass keeps for the backward pass
+PEAK_GPU, PEAK_FLOPS = "H100 SXM, bf16 dense", 989e12  # FLOP/s on the maker's data sheet
+MFU = 0.4  # model FLOPs utilisation: what a well-kept full fine-tuning reaches
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers that decide a decoder's size."""
+
+    kind: str
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied: bool
+
+    @property
+    def embedding(self) -> int:
+        return self.vocabulary * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        """All of them, tied ones once."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        attention = 2 * self.hidden * (queries + keys)  # q and o, k and v
+        norms = 2 * self.hidden + (2 * self.head_dim if self.kind == "qwen3" else 0)
+        block = attention + 3 * self.hidden * self.intermediate + norms
+        return self.layers * block + self.hidden + self.embedding * (1 if self.tied else 2)
+
+    def train_flops_per_token(self, length: int) -> float:
+        """Forward and backward, per token of a sequence of `length` tokens.
+
+        6 per parameter that is multiplied (the output embedding is, the input's is looked up), and 6 x layers x width x
+        length for causal attention: PaLM (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), half of its attention
+        term, as the masked half need not be computed. Recomputed activations are not counted.
+        """
+        multiplied = self.parameters - (0 if self.tied else self.embedding)
+        return 6 * multiplied + 6 * self.layers * self.heads * self.head_dim * length
+
+    def state_bytes(self, dtype: str) -> int:
+        """Weights, gradients and optimiser, over all devices together."""
+        return STATES * BYTES[dtype] * self.parameters
+
+    def activation_bytes(self, tokens: int) -> int:
+        """What a forward pass of `tokens` keeps for the backward pass: an order of magnitude.
+
+        34 bytes a token, layer and unit of width in 16 bits, attention not stored (Korthikanti et al. 2022,
+        arXiv 2205.05198, eq. 2).
+        """
+        return ACTIVATION * tokens * self.hidden * self.layers
+
+
+def read_shape(fields: Mapping[str, Any]) -> Shape | None:
+    """The shape in the fields of a Hugging Face config; None for another kind of model, or where a number is missing."""
+    if fields.get("model_type") not in KINDS:
+        return None
+    try:
+        heads = int(fields["num_attention_heads"])
+        return Shape(
+            kind=fields["model_type"],
+            hidden=int(fields["hidden_size"]),
+            intermediate=int(fields["intermediate_size"]),
+            layers=int(fields["num_hidden_layers"]),
+            heads=heads,
+            kv_heads=int(fields.get("num_key_value_heads") or heads),
+            head_dim=int(fields.get("head_dim") or int(fields["hidden_size"]) // heads),
+            vocabulary=int(fields["vocab_size"]),
+            tied=bool(fields.get("tie_word_embeddings", False)),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def gpu_hours(flops: float) -> float:
+    """Hours of one GPU at the assumed peak and utilisation."""
+    return flops / (PEAK_FLOPS * MFU) / 3600
