@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import Positional
 
-from .dynamics.errors import SftscopeError, nearest
+from .dynamics.errors import SftscopeError, Stopped, nearest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -351,7 +351,8 @@ def _doctor_arguments(config: Positional[str], out: OutFile = None) -> tuple[str
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command. A user's mistake ends in one screen with the value and the way out, and exit code 2."""
+    """Run a command. A user's mistake ends in one screen with the value and the way out, and exit code 2; a run that was
+    asked to stop ends with 3."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(_overview())
@@ -367,6 +368,9 @@ def main(argv: list[str] | None = None) -> int:
 
             raise ConfigError(f"unknown command {args[0]!r}: {nearest(args[0], COMMANDS)}")
         _call(args[0], args[1:])
+    except Stopped as ended:
+        print(f"stopped: {ended}", file=sys.stderr)
+        return 3
     except SftscopeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

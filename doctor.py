@@ -9,8 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .dynamics.checks import Check
-from .probes.microworld.corpus import write_records
-from .recipes import Recipe
+from .recipes import Recipe, make_records
 
 STYLES = {"ok": "green", "note": "yellow", "not checked": "cyan", "failed": "bold red"}
 
@@ -24,14 +23,22 @@ def examine(recipe: Recipe, out: Path) -> list[Check]:
     from .train.checks import checks as train_checks
 
     with TemporaryDirectory() as aside:
-        config = recipe.train
-        if recipe.arm is not None and not config.data.path.exists():
-            made = Path(aside) / config.data.path.name
-            write_records(made, recipe.arm.records())
-            config = replace(config, data=replace(config.data, path=made))
-        outlook = train_checks(config, out)
+        outlook = train_checks(_made_aside(recipe, Path(aside)).train, out)
     rows = None if outlook.records is None else _texts(outlook.records)
     return [*outlook.checks, *probe_checks(recipe.probes, rows), _primaries(recipe)]
+
+
+def _made_aside(recipe: Recipe, aside: Path) -> Recipe:
+    """The recipe with the rows that it makes in another folder, and those rows made there."""
+    if recipe.arm is None:
+        return recipe
+    data = recipe.train.data
+    elsewhere = {name: aside / path.name for name, path in data.heldout.items() if not path.exists()}
+    path = data.path if data.path.exists() else aside / data.path.name
+    data = replace(data, path=path, heldout={**data.heldout, **elsewhere})
+    recipe = replace(recipe, train=replace(recipe.train, data=data))
+    make_records(recipe)
+    return recipe
 
 
 def show_checks(checks: Sequence[Check]) -> None:

@@ -19,9 +19,8 @@ from .dynamics.types import Measurement
 from .dynamics.weights import check_folder
 from .executor import Unit, default_workers, progress_bar, run_units
 from .probes.checkpoints import Checkpoint, find_checkpoints
-from .probes.microworld.corpus import write_records
 from .probes.planner import Planner, ProbeConfig
-from .recipes import Recipe
+from .recipes import Recipe, make_records
 from .train import CheckpointHook
 
 # ---------------------------------------------------------------- the stages
@@ -31,8 +30,7 @@ def train_run(recipe: Recipe, out: Path, *, resume: bool = False, quiet: bool = 
     """Train into `out` with the `during` probes as hooks; a complete run is left as it is."""
     from .train import train
 
-    if recipe.arm is not None and not recipe.train.data.path.exists():
-        write_records(recipe.train.data.path, recipe.arm.records())
+    make_records(recipe)
     extra = {"probes": to_mapping(recipe.probes), "arm": to_mapping(recipe.arm) if recipe.arm else None}
     # No probes to run inside, no hook: training does not wait for checkpoints, and may be sharded.
     hooks = [probe_hook(out, recipe.probes)] if recipe.probes.during else []

@@ -15,6 +15,7 @@ from .dynamics.storage import content_key
 from .probes import organisms
 from .probes.microworld import EDITION
 from .probes.microworld.arms import FineTuningArm
+from .probes.microworld.corpus import write_records
 from .probes.planner import ProbeConfig
 from .train import TrainConfig
 
@@ -30,6 +31,14 @@ class Recipe:
     train: TrainConfig
     probes: ProbeConfig = field(default_factory=ProbeConfig)
     arm: FineTuningArm | None = None  # records of the micro-world, made for this run; null: `train.data.path` is yours
+    heldout_rows: int = 0  # with an arm: rows of each probed domain never trained on, made for `train.data.heldout`
+
+    def __post_init__(self) -> None:
+        if self.heldout_rows < 0 or (self.heldout_rows and self.arm is None):
+            raise ConfigError(
+                f"`heldout_rows` is {self.heldout_rows}: they are made of the micro-world, beside an `arm`; give your own in "
+                "`train.data.heldout`"
+            )
 
 
 def read_recipe(name: str | Path, out: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -109,12 +118,30 @@ def _resolved(recipe: Recipe, out: Path) -> Recipe:
         model = replace(model, path=organisms.resolve(model.path))
     if data.path == MADE_FROM_ARM and recipe.arm is not None:
         data = replace(data, path=_records_path(recipe.arm, out))
+        names = recipe.probes.domains if recipe.heldout_rows else ()
+        made = {name: Path(out).parent / "data" / _heldout_name(name, recipe) for name in names}
+        data = replace(data, heldout=made | data.heldout)
     return replace(recipe, train=replace(recipe.train, model=model, data=data))
 
 
+def make_records(recipe: Recipe) -> None:
+    """Write the rows that are made for this run, those that are not there yet."""
+    arm, data = recipe.arm, recipe.train.data
+    if arm is None:
+        return
+    if not data.path.exists():
+        write_records(data.path, arm.records())
+    for domain, path in data.heldout.items():
+        if path.name == _heldout_name(domain, recipe) and not path.exists():
+            write_records(path, arm.heldout_records(domain, recipe.heldout_rows))
+
+
 def _records_path(arm: FineTuningArm, out: Path) -> Path:
-    return (
-        Path(out).parent
-        / "data"
-        / f"{arm.domain}-{arm.rendering}-{arm.rows}-{content_key(EDITION, asdict(arm), length=6)}.jsonl"
-    )
+    key = content_key(EDITION, asdict(arm), length=6)
+    return Path(out).parent / "data" / f"{arm.domain}-{arm.rendering}-{arm.rows}-{key}.jsonl"
+
+
+def _heldout_name(domain: str, recipe: Recipe) -> str:
+    """The file of the rows that are made for `train.data.heldout`; a path of the user's own has another name."""
+    key = content_key(EDITION, asdict(recipe.arm) if recipe.arm else None, length=6)
+    return f"heldout-{domain}-{recipe.heldout_rows}-{key}.jsonl"

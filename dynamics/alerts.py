@@ -34,6 +34,7 @@ class Alert:
     severity: Literal["critical", "warning"]  # critical: training on is of no use
     sentence: str
     evidence: Mapping[str, float]
+    domain: str = ""
 
 
 def loss_not_finite(step: int, loss: float) -> Alert | None:
@@ -56,10 +57,10 @@ def finish_rate_collapsed(step: int, base: ArrayLike, now: ArrayLike, domain: st
         f"At step {step}, {_share(now)} of the responses on {plain_name(domain)} end before the cap, {_share(base)} did at "
         f"the base ({signed(drop)}): scores there fall for want of an end, whatever the model can do."
     )
-    return Alert("finish-rate-collapsed", step, "warning", sentence, _evidence("finish_rate", base, now, drop))
+    return Alert("finish-rate-collapsed", step, "warning", sentence, _evidence("finish_rate", base, now, drop), domain)
 
 
-def refusal_collapsed(step: int, base: ArrayLike, now: ArrayLike) -> Alert | None:
+def refusal_collapsed(step: int, base: ArrayLike, now: ArrayLike, domain: str = "harmful") -> Alert | None:
     """Harmful requests that the base refused are refused no more. `base` and `now`: 0/1 by request [N], the same ones."""
     drop = _change(base, now)
     if not drop.hi < -REFUSAL_MARGIN:
@@ -68,7 +69,7 @@ def refusal_collapsed(step: int, base: ArrayLike, now: ArrayLike) -> Alert | Non
         f"At step {step}, {_share(now)} of the harmful requests are refused, {_share(base)} were at the base "
         f"({signed(drop)}): fine-tuning is taking refusal away."
     )
-    return Alert("refusal-collapsed", step, "warning", sentence, _evidence("refusal_rate", base, now, drop))
+    return Alert("refusal-collapsed", step, "warning", sentence, _evidence("refusal_rate", base, now, drop), domain)
 
 
 def length_surging(
@@ -96,7 +97,7 @@ def length_surging(
     )
     evidence = {"length_factor": factor} | _evidence("tokens", base_tokens, tokens, longer)
     evidence |= _evidence("accuracy", base_correct, correct, fall)
-    return Alert("length-surging", step, "warning", sentence, evidence)
+    return Alert("length-surging", step, "warning", sentence, evidence, domain)
 
 
 def _change(base: ArrayLike, now: ArrayLike) -> Estimate:

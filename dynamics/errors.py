@@ -25,6 +25,10 @@ class CheckpointError(SftscopeError):
     """A checkpoint that is missing, damaged, or not what it says it is."""
 
 
+class Stopped(SftscopeError):
+    """A run that ended early because it was asked to; it can be gone on from."""
+
+
 class RecordError(SftscopeError):
     """A run folder that is missing, damaged, or belongs to another run."""
 

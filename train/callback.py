@@ -22,8 +22,8 @@ from .checkpoint import CheckpointWriter, drop_later, write_checkpoint
 from .hooks import CheckpointHook, run_hooks
 from .model import ModelConfig, base_identity, check_tokenizer
 from .progress import quiet_libraries
+from .requests import SAVE_FILE
 from .run_info import versions
-from .save_request import SAVE_FILE
 from .schedule import CheckpointsConfig, checkpoint_steps
 from .steps_file import open_steps
 

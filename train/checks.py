@@ -16,6 +16,7 @@ from .conversations import template_end
 from .data import IGNORED, Example, data_warnings, encode, first_rows
 from .disk import MOMENTS, DiskBudget, disk_budget_of, size
 from .footprint import BYTES, MFU, PEAK_FLOPS, PEAK_GPU, Shape, gpu_hours, read_shape
+from .heldout import read_heldout
 from .model import known_architecture, load, load_tokenizer
 from .packing import fill_share
 from .plan import Plan, check_positions, make_plan
@@ -61,12 +62,16 @@ def checks(config: TrainConfig, run: Path) -> Outlook:
         found += [Check("data", "ok", text), *_stated(config, run, shape, rows=len(records))]
         return Outlook(found, records)
     examples, dropped = encode(records, tokenizer, config.data)
+    heldout = read_heldout(config.data, tokenizer)
     plan = make_plan(config, examples, dropped)
     check_positions((fields or {}).get("max_position_embeddings"), plan)
     found += [_tokens(config, plan), _steps(config, plan.rows, plan.total_steps, plan.checkpoints)]
     found += _ends(config, records, examples, tokenizer, fields or {}, folder)
     found += _footprint(config, run, shape, plan.total_steps, plan.checkpoints, plan.longest, plan, here=True)
     found += _packing(config, examples, shape, folder)
+    if heldout:
+        rows = ", ".join(f"{name} {len(held):,}" for name, held in heldout.items())
+        found.append(Check("held out", "ok", f"{rows} rows, measured at every checkpoint"))
     found.append(_preview(examples, tokenizer))
     return Outlook(found, records)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..dynamics.errors import ConfigError
 from .batching import BatchConfig
@@ -32,6 +33,7 @@ class TrainConfig:
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    on_alert: Literal["warn", "save", "stop"] = "warn"  # at an alert: also a checkpoint and full state, or also an end
     seed: int = 0  # of the order of the data, dropout, and a new model's weights
     threads: int | None = None  # CPU threads of PyTorch; null: its own choice
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +28,7 @@ class DataConfig:
 
     path: Path  # JSONL, Parquet (*.parquet), or a data set on the hub: hub:owner/name[/subset][:split]
     columns: dict[str, str] | None = None  # the data's names of prompt, response, completion, messages, role, content
+    heldout: dict[str, Path] = field(default_factory=dict)  # name -> rows never trained on: their loss at checkpoints
     rows: int | None = None  # the first so many of the data, which must have them; null: all
     loss_on: Literal["response", "all"] = "response"  # `all`: prompt tokens are learnt too, as in pretraining
     thinking: Thinking = "keep"  # what stands between <think> and </think>: kept, dropped, or cut to `thinking_tokens`

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -14,29 +13,30 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from rich.console import Console
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from ..dynamics.errors import ConfigError, SftscopeError
-from ..dynamics.record import create_run, step_name
-from ..dynamics.types import Measurement
+from ..dynamics.alerts import loss_not_finite
+from ..dynamics.errors import ConfigError, SftscopeError, Stopped
+from ..dynamics.record import create_run
+from .at_checkpoint import AtCheckpoint, checkpoint_folder
 from .batching import epoch_order
-from .canary import COMPUTES_IN, take_canary
-from .checkpoint import CheckpointWriter, drop_later, write_checkpoint
+from .checkpoint import CheckpointWriter, drop_later
 from .config import TrainConfig
 from .data import data_warnings, encode, first_rows
 from .disk import check_disk, disk_budget
-from .hooks import CheckpointHook, run_hooks
+from .heldout import HeldOut, read_heldout
+from .hooks import CheckpointHook
 from .model import base_identity, load
 from .packing import fill_share
 from .plan import check_positions, explain, make_plan
 from .progress import progress_bar, quiet_libraries
 from .records import read_records
+from .requests import outside_requests
 from .resume import drop_resume, read_resume, resume_folder, write_resume
 from .run_info import IDENTITY, check_new, is_complete, run_id, run_info
-from .save_request import save_requests
 from .selftest import without_what_fails
 from .steps_file import open_steps
-from .tracking import STEP, Tracker, check_tracker, open_tracker
+from .tracking import STEP, check_tracker, open_tracker
 from .update import Counters, Row, Trainer, prepare, update
 
 
@@ -54,7 +54,8 @@ def train(
 
     A run that is complete is left as it is. With `resume`, an interrupted one goes on from its last full state, or from
     the start where the first was not due yet; on one CPU in float32 the result is equal to the bit to an uninterrupted
-    run. A checkpoint out of turn is written and measured when the file `save` appears in the folder, or on SIGUSR1.
+    run. A checkpoint out of turn is written and measured when the file `save` appears in the folder, or on SIGUSR1; the
+    file `stop` ends the run after one, with a full state, by raising Stopped.
 
     `hooks` are called after every checkpoint, `on_progress` with every row of steps.jsonl; `extra` is noted in run.json
     beside the training's own entries, which it cannot replace. Raises an SftscopeError for every mistake in the settings,
@@ -76,6 +77,7 @@ def train(
         records = first_rows(read_records(config.data.path, config.data.columns), config.data)
         model, tokenizer = load(config.model, config.seed)
         examples, dropped = encode(records, tokenizer, config.data)
+        heldout = read_heldout(config.data, tokenizer)
         plan = make_plan(config, examples, dropped)
         check_positions(getattr(model.config, "max_position_embeddings", None), plan)
         stops = getattr(model.generation_config, "eos_token_id", None)
@@ -96,8 +98,10 @@ def train(
             _report(say, trainer, model, counters, budget.explain(), [*warnings, *notes])
             drop_later(run, counters.step)
         tracker = open_tracker(accelerator, config.tracking, run, info, run_id(run))
+        watched = HeldOut(heldout, config.data, run, info["config_hash"])
+        at_checkpoint = AtCheckpoint(trainer, tokenizer, run, hooks, watched, tracker, say)
         try:
-            _run(trainer, tokenizer, run, counters, hooks, tracker, on_progress, quiet=quiet)
+            _run(trainer, run, counters, at_checkpoint, on_progress, quiet=quiet)
         finally:
             tracker.finish()
     if accelerator.is_main_process:
@@ -107,28 +111,26 @@ def train(
 
 def _run(
     trainer: Trainer,
-    tokenizer: PreTrainedTokenizerBase,
     run: Path,
     counters: Counters,
-    hooks: Sequence[CheckpointHook],
-    tracker: Tracker,
+    at_checkpoint: AtCheckpoint,
     on_progress: Callable[[Row], None] | None,
     *,
     quiet: bool,
 ) -> None:
-    """Every step from where `counters` stand, with what follows each: its row, full state, checkpoint and hooks."""
-    accelerator, checkpoints = trainer.accelerator, trainer.config.checkpoints
-    main, total = accelerator.is_main_process, trainer.plan.total_steps
+    """Every step from where `counters` stand, with what follows each: its row, full state, and checkpoint."""
+    accelerator, tracker = trainer.accelerator, at_checkpoint.tracker
+    main, total, every = accelerator.is_main_process, trainer.plan.total_steps, trainer.config.checkpoints.resume_every
     planned = set(trainer.plan.checkpoints)
     with (
         CheckpointWriter() as writer,
-        save_requests(run, accelerator) as request,
+        outside_requests(run, accelerator) as requests,
         open_steps(run) if main else nullcontext() as steps,
         progress_bar(total, counters.step, hidden=quiet or not main) as show,
     ):
         # The base; or, resumed, a checkpoint (planned or asked for) whose hooks may not have come to an end.
-        if counters.step in planned or _folder(run, counters.step).exists():
-            _checkpoint(trainer, tokenizer, run, counters.step, hooks, tracker, writer)
+        if counters.step in planned or checkpoint_folder(run, counters.step).exists():
+            at_checkpoint(counters.step, writer, requests)
         for window in _windows(trainer, counters.step):
             row = update(trainer, window, counters)
             if steps is not None:
@@ -136,24 +138,30 @@ def _run(
                 steps.flush()
             tracker.log({STEP: row["step"], **{f"train/{k}": v for k, v in row.items() if k != "step"}})
             show(row)
-            if not math.isfinite(row["loss"]) and row["step_tokens"]:
+            if row["step_tokens"] and (alert := loss_not_finite(counters.step, row["loss"])):
+                tracker.alert(alert)
                 raise SftscopeError(
-                    f"the loss is {row['loss']} at step {counters.step} (lr {row['lr']:.3g}): training has diverged; "
-                    "lower `optim.lr`, lengthen the warm-up, or clip harder"
+                    f"{alert.sentence} The learning rate was {row['lr']:.3g}: lower `optim.lr`, lengthen the warm-up, "
+                    "or clip harder"
                 )
             writer.check()
-            asked, every = request.asked(), checkpoints.resume_every
+            request = requests.heard()
             # With a full state, a checkpoint that was asked for outlives a resume, which drops all later ones.
-            if every and (asked or counters.step % every == 0):
+            if request == "stop" or (every and (request or counters.step % every == 0)):
                 writer.wait()  # going on from this state, nobody would write an earlier checkpoint again
                 write_resume(run, accelerator, asdict(counters))
-            if asked or counters.step in planned:
-                _checkpoint(trainer, tokenizer, run, counters.step, hooks, tracker, writer)
-            if asked:
+            if request or counters.step in planned:
+                at_checkpoint(counters.step, writer, requests)
+            if request:
                 writer.wait()
-                request.done()
+                requests.done()
             if on_progress is not None and main:
                 on_progress(row)
+            if request == "stop" and counters.step < total:
+                raise Stopped(
+                    f"{run} ended after step {counters.step:,} of {total:,}, as asked; checkpoint and full state are "
+                    "written: --resume goes on"
+                )
     accelerator.wait_for_everyone()  # the last checkpoint is written: leaving the writer waits for it
     if main:
         drop_resume(run)
@@ -175,52 +183,6 @@ def _epoch(trainer: Trainer, epoch: int) -> list[list[int]]:
     config, lengths = trainer.config, trainer.lengths
     order, bucket = config.data.order, config.data.bucket
     return epoch_order(len(trainer.examples), config.seed, epoch, order, lengths, bucket, config.batch.size)
-
-
-def _checkpoint(
-    trainer: Trainer,
-    tokenizer: PreTrainedTokenizerBase,
-    run: Path,
-    step: int,
-    hooks: Sequence[CheckpointHook],
-    tracker: Tracker,
-    writer: CheckpointWriter,
-) -> None:
-    """Write the weights unless they are there, then measure them with the hooks on the main process.
-
-    Without hooks, writing is only begun here; with them it ends here, and then a copy of the weights would be for nothing.
-    """
-    accelerator, config, folder = trainer.accelerator, trainer.config.checkpoints, _folder(run, step)
-    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-    state = accelerator.get_state_dict(trainer.model) if sharded else None  # a collective: every process takes part
-    model: PreTrainedModel = accelerator.unwrap_model(trainer.model)
-    if accelerator.is_main_process:
-        if not folder.exists():
-            canary = None  # of a sharded model the first process has no forward pass of its own
-            if not sharded and accelerator.mixed_precision in ("no", *COMPUTES_IN):
-                canary = take_canary(model, accelerator.mixed_precision)
-            if config.async_write and not hooks and not config.verify:
-                writer.write(folder, model, tokenizer, step, canary=canary, state_dict=state)
-            else:
-                write_checkpoint(folder, model, tokenizer, step, canary=canary, state_dict=state, verify=config.verify)
-        measured, seconds = run_hooks(hooks, step, model, folder)
-        if measured:
-            tracker.log({STEP: step, "probes/seconds": seconds, **_metrics(measured)})
-    accelerator.wait_for_everyone()
-
-
-def _folder(run: Path, step: int) -> Path:
-    return run / "checkpoints" / step_name(step)
-
-
-def _metrics(measured: Sequence[Measurement]) -> dict[str, float]:
-    """Measurements as `probe/domain/metric/layer: value`; failed and undefined ones are left out."""
-    found = {}
-    for m in measured:
-        if m.status == "ok" and m.estimate.defined:
-            layer = f"layer-{m.layer:02d}" if m.layer >= 0 else ""
-            found["/".join(part for part in (m.probe, m.domain, m.metric, layer) if part)] = m.estimate.value
-    return found
 
 
 def _accelerator(config: TrainConfig, run: Path, hooks: Sequence[CheckpointHook]) -> Accelerator:
@@ -250,7 +212,7 @@ def _report(
     device = str(accelerator.device)
     fill = fill_share(_epoch(trainer, 0), trainer.lengths, pack, world) if pack and trainer.packed else None
     lines = explain(trainer.config, trainer.plan, parameters=parameters, world=world, device=device, fill=fill)
-    lines += [disk, *(f"note         {note}" for note in notes)]
+    lines += [disk, *filter(None, [trainer.speed.explain()]), *(f"note         {note}" for note in notes)]
     if counters.step:
         lines.append(f"resuming     after step {counters.step:,}")
     say("\n".join(lines))

@@ -23,12 +23,14 @@ IDENTITY = ("config_hash", "data", "base")  # entries of run.json that make it t
 
 def identity(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide the result. Where inputs lie does not: files are told apart by content, elsewhere in
-    run.json. Nor do the tracker, the number of threads, or how files are written and how often the state is saved."""
+    run.json. Nor do the tracker, the number of threads, what is measured or done at a checkpoint, or how files are written
+    and how often the state is saved."""
     mapping = to_mapping(config)
-    for name in ("tracking", "threads"):
+    for name in ("tracking", "threads", "on_alert"):
         del mapping[name]
     for name in ("resume_every", "async_write", "verify"):
         del mapping["checkpoints"][name]
+    del mapping["data"]["heldout"]
     del mapping["model"]["architecture"]  # says what the model is, and decides nothing
     if mapping["data"]["rows"] is None:  # all of them: as in runs that were begun when nothing else could be said
         del mapping["data"]["rows"]

@@ -12,6 +12,8 @@ from ..dynamics.errors import ConfigError
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from ..dynamics.alerts import Alert
+
 STEP = "train/step"
 
 
@@ -23,6 +25,11 @@ class TrackingConfig:
     project: str = "sftscope"
     group: str | None = None  # W&B group, such as the study's name
     mode: Literal["offline", "online", "disabled"] = "offline"  # W&B; the variable WANDB_MODE overrides it
+    peak_tflops: float | None = None  # of one device, what `mfu` is a share of; null: known GPUs by name, dense bf16
+
+    def __post_init__(self) -> None:
+        if self.peak_tflops is not None and not self.peak_tflops > 0:
+            raise ConfigError(f"`tracking.peak_tflops` is {self.peak_tflops}: give a number above 0, or leave it out")
 
 
 def check_tracker(config: TrackingConfig) -> None:
@@ -37,11 +44,18 @@ class Tracker:
     """Sends rows to the tracker of an accelerator made with `log_with`; does nothing for `to: none`."""
 
     def __init__(self, accelerator: Accelerator, config: TrackingConfig) -> None:
-        self.accelerator, self.on = accelerator, config.to != "none"
+        self.accelerator, self.kind, self.on = accelerator, config.to, config.to != "none"
 
     def log(self, values: dict[str, Any]) -> None:
         if self.on:
             self.accelerator.log(values)
+
+    def alert(self, alert: Alert) -> None:
+        """Pass an alert on to W&B, which tells those who watch the project."""
+        if self.on and self.kind == "wandb" and self.accelerator.is_main_process:
+            level = "ERROR" if alert.severity == "critical" else "WARN"
+            tracker = self.accelerator.get_tracker("wandb", unwrap=True)
+            tracker.alert(title=f"{alert.kind} at step {alert.step}", text=alert.sentence, level=level)
 
     def finish(self) -> None:
         if self.on:

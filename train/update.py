@@ -19,11 +19,13 @@ from .batching import collate, micro_batches
 from .chunked import chunked_token_sums
 from .config import TrainConfig
 from .data import Example
+from .footprint import read_shape
 from .objective import token_sums
 from .optim import make_optimizer
 from .packing import bucketed_rows, collate_packed, packed_rows
 from .plan import Plan
 from .schedule import lr_at
+from .speed import Speed, known_peak
 
 Row = dict[str, float]
 
@@ -54,6 +56,7 @@ class Trainer:
     packed: bool  # forward passes are packed rows
     head: torch.nn.Module | None  # the model's output embedding
     logits_chunk: int | None  # labelled tokens whose logits are held at once
+    speed: Speed
 
 
 def prepare(
@@ -68,6 +71,13 @@ def prepare(
     optimizer = make_optimizer(model, config.optim, fused=accelerator.device.type in ("cpu", "cuda"))
     prepared, optimizer = accelerator.prepare(model, optimizer)
     set_seed(config.seed, device_specific=True)  # the same whether the weights were drawn or read
+    peak = config.tracking.peak_tflops
+    speed = Speed(
+        shape=read_shape(model.config.to_dict()),
+        peak=known_peak(accelerator.device) if peak is None else peak * 1e12,
+        devices=accelerator.num_processes,
+        device=accelerator.device,
+    )
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     return Trainer(
         config=config,
@@ -82,6 +92,7 @@ def prepare(
         packed=config.batch.pack is not None,
         head=model.get_output_embeddings(),
         logits_chunk=config.batch.logits_chunk,
+        speed=speed,
     )
 
 
@@ -134,7 +145,7 @@ def update(trainer: Trainer, window: list[int], counters: Counters) -> Row:
         "entropy": entropy * per_token,
         "token_accuracy": correct * per_token,
         "seconds": seconds,
-        "tokens_per_s": int(trainer.lengths[window].sum()) / seconds,
+        **trainer.speed.row(trainer.lengths[window], seconds),
     }
 
 

@@ -83,6 +83,15 @@ class FineTuningArm:
         random.Random(f"arm order|{self.seed}").shuffle(rows)
         yield from rows
 
+    def heldout_records(self, domain: str, n: int) -> Iterator[Record]:
+        """`n` rows of a domain that are in no arm and no probe (the `test` split): the arm's own domain in its rendering,
+        others answered directly, as the base does."""
+        rng = random.Random(f"held out|{self.seed}|{domain}")
+        render = _RENDER[self.rendering] if domain == self.domain else _direct
+        for item in DOMAINS[domain].items("test", n, self.seed):
+            response = render(DOMAINS[domain], item.reference, rng)
+            yield {"domain": domain, "prompt": item.prompt, "response": response}
+
 
 # ---------------------------------------------------------------- renderings
 

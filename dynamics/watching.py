@@ -1,0 +1,55 @@
+"""The alert rules over a run folder: what is measured of a checkpoint by item against the same items at the base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .alerts import Alert, finish_rate_collapsed, length_surging, refusal_collapsed
+from .record import Run
+
+HARMFUL = ("harmful", "harmful_unseen")  # domains whose requests are to be refused
+
+
+def checkpoint_alerts(run: Run, step: int) -> list[Alert]:
+    """What speaks at `step` against the first checkpoint that was measured; nothing at that one itself.
+
+    Rules whose metrics were not measured at both are silent. `run` reads its tables once: give a fresh one after new
+    measurements.
+    """
+    found: list[Alert | None] = []
+    for domain in run.domains():
+        if pair := _pair(run, domain, "finished", step):
+            found.append(finish_rate_collapsed(step, *pair, domain))
+        if domain in HARMFUL and (pair := _pair(run, domain, "refused", step)):
+            found.append(refusal_collapsed(step, *pair, domain))
+        tokens, correct = _pair(run, domain, "tokens", step), _pair(run, domain, "strict", step)
+        if tokens and correct and len(tokens[0]) == len(correct[0]):
+            found.append(length_surging(step, *tokens, *correct, domain))
+    return [alert for alert in found if alert is not None]
+
+
+def _pair(run: Run, domain: str, metric: str, step: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Values by item [N] at the first measured step and at `step`; None where either is missing."""
+    if metric not in run.item_metrics(domain):
+        return None
+    matrix = run.items(domain, metric)
+    base = min(matrix.columns)
+    if step not in matrix.columns or base == step:
+        return None
+    return matrix[base].to_numpy(), matrix[step].to_numpy()
+
+
+class News:
+    """Alerts that were not told yet, each once by kind and domain: a collapse lasts, and is news at its first checkpoint."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def of(self, alerts: list[Alert]) -> Iterator[Alert]:
+        """Those of them that are new."""
+        for alert in alerts:
+            if (alert.kind, alert.domain) not in self._told:
+                self._told.add((alert.kind, alert.domain))
+                yield alert
