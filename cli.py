@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -16,6 +16,8 @@ from .dynamics.errors import SftscopeError, Stopped, nearest
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from .probes.planner import ProbeConfig
 
 # Heavy imports happen inside the commands: `sftscope --help` answers at once.
 
@@ -123,18 +125,51 @@ def probe(
         workers: processes that probe checkpoints side by side; by default one a core, four at most.
     """
     from .dynamics.errors import ConfigError
-    from .dynamics.settings import from_mapping, read_yaml
     from .pipeline import open_probe_run, probe_run, quiet_libraries
-    from .probes.planner import ProbeConfig
 
     if not paths:
         raise ConfigError("no checkpoints were named: give a run folder, a folder of checkpoints, or model folders")
     quiet_libraries()
-    settings = from_mapping(ProbeConfig, read_yaml(config).get("probes", {}), "probes") if config else None
-    run, checkpoints, settings = open_probe_run(paths, out, settings)
+    run, checkpoints, settings = open_probe_run(paths, out, _probe_settings(config))
     failures = probe_run(run, checkpoints, settings, workers=workers)
     _print_failures(failures)
     print(f"measured: {len(checkpoints) - len(failures)} of {len(checkpoints)} checkpoints, in {run.path.resolve()}")
+    if failures:
+        raise SystemExit(1)
+
+
+def watch(
+    paths: Positional[tuple[Path, ...]],
+    out: OutFile = None,
+    config: Path | None = None,
+    every: float = 10.0,
+    idle: float | None = None,
+    on_alert: Literal["warn", "save", "stop"] | None = None,
+) -> None:
+    """Measure checkpoints as they appear in a folder that another process is still filling.
+
+    Ends when a training run is complete and measured; of another's folder, when you say so.
+
+    Args:
+        paths: a run folder in training, or a folder of checkpoints (step-N, checkpoint-N, global_step_N).
+        out: the run folder that gets the results; needed for checkpoints that are not a run's own.
+        config: a YAML file with a `probes:` section; by default what the run was made with.
+        every: seconds between two looks.
+        idle: end after so many seconds without a new checkpoint.
+        on_alert: what an alert does beside being told: nothing (warn), or ask the training run to save or to stop.
+    """
+    from .dynamics.errors import ConfigError
+    from .pipeline import quiet_libraries
+    from .watch import watch_run
+
+    if not paths:
+        raise ConfigError("no folder was named: give a run folder, or a folder that gets checkpoints")
+    quiet_libraries()
+    settings = _probe_settings(config)
+    run, failures = watch_run(paths, out, settings, every=every, idle=idle, on_alert=on_alert)
+    print(
+        f"measured: {len(run.measured_steps())} checkpoints, in {run.path.resolve()}\nnext: sftscope analyze {run.path}"
+    )
     if failures:
         raise SystemExit(1)
 
@@ -217,7 +252,7 @@ def organism(action: Positional[str], name: Positional[str] = "", out: OutFile =
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (quickstart, doctor, train, probe, analyze, report, show, push, recipes, organism)
+    f.__name__: f for f in (quickstart, doctor, train, probe, watch, analyze, report, show, push, recipes, organism)
 }
 
 
@@ -237,6 +272,13 @@ def _organism_table() -> Table:
         near = " (near)" if domain.distance == "near" else ""
         table.add_row(name + near, *(f"{c['scores'][name]['score_strict'][0]:.2f}" for c in cards.values()))
     return table
+
+
+def _probe_settings(config: Path | None) -> ProbeConfig | None:
+    from .dynamics.settings import from_mapping, read_yaml
+    from .probes.planner import ProbeConfig
+
+    return from_mapping(ProbeConfig, read_yaml(config).get("probes", {}), "probes") if config else None
 
 
 def _begun(out: Path) -> bool:

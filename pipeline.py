@@ -82,15 +82,21 @@ def open_probe_run(
 
 
 def probe_run(
-    run: Run, checkpoints: Sequence[Checkpoint], config: ProbeConfig, *, workers: int | None = None, quiet: bool = False
+    run: Run,
+    checkpoints: Sequence[Checkpoint],
+    config: ProbeConfig,
+    *,
+    base: Checkpoint | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
 ) -> list[str]:
-    """Measure what is missing at every checkpoint; gives the failures, each a sentence.
+    """Measure what is missing at every checkpoint; gives the failures, each a sentence. `base`: by default the first.
 
     Checkpoints are independent units: a worker that finds the base's activations missing captures them itself.
     """
     if not checkpoints:
         raise CheckpointError(f"{run.path} has no checkpoints to probe")
-    base = min(checkpoints, key=lambda c: c.step)
+    base = base or min(checkpoints, key=lambda c: c.step)
     planner = Planner(run.path, base, config)
     todo = []
     failures: list[str] = []

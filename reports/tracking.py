@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -26,10 +26,18 @@ STEP = "train/step"
 FOLDER = "wandb"
 Mode = Literal["offline", "online", "disabled"]
 
-# W&B name -> metric, for metrics measured in every domain; each with its bounds.
-BY_DOMAIN = {"score": "score_strict", "finish": "finish_rate", "tokens": "tokens_restricted_mean"}
-SEARCH = {"backtracks_per_opportunity": "backtracks_per_opportunity", "cues_per_1k_tokens": "cues_per_1k_tokens"}
-REFUSAL = ("refusal_rate", "harmful_compliance_rate", "over_refusal_rate", "helpful_rate")
+# W&B name -> metric, a series for each domain that has it, each with its bounds.
+BY_DOMAIN = {
+    "score": "score_strict",
+    "finish": "finish_rate",
+    "tokens": "tokens_restricted_mean",
+    "backtracks_per_opportunity": "backtracks_per_opportunity",
+    "cues_per_1k_tokens": "cues_per_1k_tokens",
+    "refusal": "refusal_rate",
+    "harmful_compliance": "harmful_compliance_rate",
+    "over_refusal": "over_refusal_rate",
+    "helpful": "helpful_rate",
+}
 LAYERED = ("refusal_cosine_to_base", "refusal_auc_frozen", "refusal_gap_frozen")  # at the middle layer only
 
 
@@ -66,10 +74,10 @@ def content_of(run: Run) -> str:
     return content_key("push", 1, identity, files, sha256_file(run.path / FINDINGS_FILE), length=16)
 
 
-def history(source: Source) -> Iterator[dict[str, Any]]:
-    """A row per measured checkpoint: `train/step` and every number that is defined there."""
-    tables = dict(_series(source))
-    for step in source.steps:
+def history(run: Run, steps: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """A row per checkpoint: `train/step` and every number that is measured and defined there."""
+    tables = dict(_series(run))
+    for step in steps:
         row: dict[str, Any] = {STEP: step}
         for name, table in tables.items():
             at = table[table["step"] == step]
@@ -81,36 +89,32 @@ def history(source: Source) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _series(source: Source) -> Iterator[tuple[str, pd.DataFrame]]:
-    for prefix, metric in {**BY_DOMAIN, **SEARCH}.items():
-        table = source.metric(metric)
+def _series(run: Run) -> Iterator[tuple[str, pd.DataFrame]]:
+    for prefix, metric in BY_DOMAIN.items():
+        table = run.measurements(metric=metric)
         for domain in dict.fromkeys(table["domain"]) if len(table) else ():
             yield f"{prefix}/{domain}", table[table["domain"] == domain]
-    for metric in REFUSAL:
-        if len(table := source.metric(metric)):
-            yield f"refusal/{metric}", table
     for metric in LAYERED:
-        if len(table := source.run.measurements(metric=metric)):
+        if len(table := run.measurements(metric=metric)):
             layer = middle(sorted(set(table["layer"])))
             yield f"direction/{metric}", table[table["layer"] == layer]
 
 
-def _send(source: Source, content: str, mode: Mode) -> Path:
+def start(run: Run, job: str, key: str, mode: Mode) -> wandb.Run:
+    """A W&B run named `<run>-<job>` in the group of the training run, its metrics plotted against the training step."""
     import wandb
 
-    run = source.run
     tracking = (run.info.get("config") or {}).get("tracking") or {}
-    report = write_report(run.path)
     tracked = wandb.init(
         dir=str(run.path),
         project=tracking.get("project") or "sftscope",
         group=tracking.get("group") or run.name,
-        name=f"{run.name}-probes",
-        id=content,
-        job_type="probes",
+        name=f"{run.name}-{job}",
+        id=key,
+        job_type=job,
         mode=mode,
         resume="allow" if mode == "online" else None,
-        config={"run": run.name, "config_hash": run.info.get("config_hash"), "measurements": content},
+        config={"run": run.name, "config_hash": run.info.get("config_hash")},
         settings=wandb.Settings(
             console="off",
             silent=True,
@@ -120,11 +124,20 @@ def _send(source: Source, content: str, mode: Mode) -> Path:
             x_disable_machine_info=True,
         ),
     )
+    tracked.define_metric(STEP)
+    tracked.define_metric("*", step_metric=STEP)
+    return tracked
+
+
+def _send(source: Source, content: str, mode: Mode) -> Path:
+    import wandb
+
+    run = source.run
+    report = write_report(run.path)
+    tracked = start(run, "probes", content, mode)
     try:
-        tracked.define_metric(STEP)
-        tracked.define_metric("*", step_metric=STEP)
         last = 0
-        for row in history(source):
+        for row in history(run, source.steps):
             tracked.log(row)
             last = row[STEP]
         page = wandb.Html(report.read_text(encoding="utf-8"), inject=False, data_is_not_path=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.planner import Planner, ProbeConfig
+from sftscope.train.heldout import METRICS as HELDOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -15,7 +16,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(micro_fol
     checkpoint = Checkpoint(0, micro_folder)
     config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"))
     measured = {r.metric for r in Planner(tmp_path, checkpoint, config).measure(checkpoint)}
-    measured |= {"seconds", "tokens_generated"}
+    measured |= {"seconds", "tokens_generated", *HELDOUT}
     documented = {
         name
         for line in PAGE.read_text().splitlines()

@@ -97,7 +97,8 @@ def pushed(run, tmp_path_factory):
 def test_what_is_pushed_is_what_the_record_says(pushed):
     path, folder = pushed
     rows = stored_rows(folder)
-    expected = list(history(Source(path)))
+    source = Source(path)
+    expected = list(history(source.run, source.steps))
     assert len(rows) == len(expected) + 1  # the findings and the page
     for row, wanted in zip(rows, expected, strict=False):
         assert {k: v for k, v in row.items() if not k.startswith("_")} == pytest.approx(wanted)
