@@ -27,7 +27,9 @@ def keys(cls: type, prefix: str = "") -> set[str]:
 
 def test_the_page_lists_every_key():
     table = PAGE.read_text().split("## Every key")[1]
-    documented = {name for row in re.findall(r"^\| (`.+?) \|", table, re.M) for name in re.findall(r"`([a-z_.0-9]+)`", row)}
+    documented = {
+        name for row in re.findall(r"^\| (`.+?) \|", table, re.M) for name in re.findall(r"`([a-z_.0-9]+)`", row)
+    }
     assert documented == keys(Recipe)
 
 

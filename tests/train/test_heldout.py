@@ -45,7 +45,9 @@ def by_hand(run, step, held):
 def test_it_is_the_mean_over_the_labelled_tokens_of_the_saved_weights(fit, held, batch):
     run = fit(data={"heldout": {"mine": str(held)}}, batch={"size": 8} | batch, checkpoints={"every": 6})
     for step in (6, 12):
-        table = Run(run).measurements(probe="heldout", domain="mine").query("step == @step").set_index("metric")["value"]
+        table = (
+            Run(run).measurements(probe="heldout", domain="mine").query("step == @step").set_index("metric")["value"]
+        )
         expected = by_hand(run, step, held)
         names = ["heldout_loss", "heldout_token_accuracy", "heldout_entropy"]
         assert table[names].tolist() == pytest.approx(expected, rel=2e-5)
