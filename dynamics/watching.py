@@ -19,11 +19,13 @@ def checkpoint_alerts(run: Run, step: int) -> list[Alert]:
     measurements.
     """
     found: list[Alert | None] = []
-    for domain in run.domains():
+    for domain, group in run.domains().items():
         if pair := _pair(run, domain, "finished", step):
             found.append(finish_rate_collapsed(step, *pair, domain))
         if domain in HARMFUL and (pair := _pair(run, domain, "refused", step)):
             found.append(refusal_collapsed(step, *pair, domain))
+        if group == "safety":  # right is to refuse, or to help: neither is thinking that should pay
+            continue
         tokens, correct = _pair(run, domain, "tokens", step), _pair(run, domain, "strict", step)
         if tokens and correct and len(tokens[0]) == len(correct[0]):
             found.append(length_surging(step, *tokens, *correct, domain))
