@@ -6,7 +6,7 @@ import pandas as pd
 
 from . import figures
 from .panels import BANDS, SHARE, Figure, by_metric, concat, describe, layer_map, make, ruled
-from .source import Source
+from .source import Source, heading
 from .tables import by_step, number
 
 # ---------------------------------------------------------------- backtracking
@@ -185,4 +185,24 @@ def training(source: Source) -> Figure | None:
         f"{f'Every {every}th step is drawn. ' if every > 1 else ''}{ruled(source)}",
         omits="Validation loss: these are the batches trained on. Each panel has its own scale.",
         table=by_step(rows, ["panel"], digits=4, most=60),
+    )
+
+
+def heldout(source: Source) -> Figure | None:
+    rows = source.run.measurements(metric="heldout_loss")
+    if rows.empty:
+        return None
+    colours = {d: figures.GROUP_COLOURS.get(g, figures.BLUE) for d, g in source.groups.items()}
+    colour = [colours.get(name, figures.BLUE) for name in rows["domain"]]
+    return make(
+        source,
+        rows.assign(panel=[heading(name) for name in rows["domain"]], colour=colour),
+        id="heldout",
+        section="Training",
+        title="Loss on rows that are never trained on",
+        y="nats per token",
+        shows=f"Mean over the labelled tokens of the held-out rows, by their name. {BANDS}. {ruled(source)}",
+        omits="Being right: the loss is that of one way to answer, and rises where a model comes to answer in another. Each "
+        "panel has its own scale.",
+        base=True,
     )

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .figures_of_answers import differences, incidence, lengths, scores, split, thinking
-from .figures_of_change import auc_map, backtracking, backtracking_company, causal_pair, cosine_map, refusal, training
+from .figures_of_change import (
+    auc_map,
+    backtracking,
+    backtracking_company,
+    causal_pair,
+    cosine_map,
+    heldout,
+    refusal,
+    training,
+)
 from .panels import Figure
 from .source import Source
 
@@ -15,7 +24,7 @@ BUILDERS: tuple[Callable[[Source], Figure | None], ...] = (
     *(backtracking, backtracking_company),
     *(refusal, causal_pair),
     *(cosine_map, auc_map),
-    training,
+    *(heldout, training),
 )
 
 

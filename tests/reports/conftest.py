@@ -49,6 +49,13 @@ def add_what_synthetic_runs_lack(run: Path) -> None:
             Measurement(step, "extra", "harmful_compliance_rate", harmful, "share", "harmful"),
         ]
         write_measurements(run, step, "extra", key=f"e{step}", settings="s", rows=rows)
+        held = [
+            Measurement(
+                step, "heldout", "heldout_loss", Estimate(1.0, 0.9, 1.1, 64, "jackknife-t"), "nats per token", name
+            )
+            for name in ("path", "their_math")
+        ]
+        write_measurements(run, step, "heldout", key=f"h{step}", settings="s", rows=held)
         cost = [
             Measurement(
                 step, "cost", "seconds", Estimate(1.5, math.nan, math.nan, 1, "clock"), "s", position="generate"

@@ -38,7 +38,7 @@ def find(spec, key):
 def test_a_run_gets_all_its_figures(drawn):
     assert list(drawn) == [
         *("scores", "differences", "split", "lengths", "thinking", "incidence", "backtracking", "backtracking-quality"),
-        *("refusal", "causal-pair", "cosine", "auc", "training"),
+        *("refusal", "causal-pair", "cosine", "auc", "heldout", "training"),
     ]
 
 
