@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -92,9 +93,10 @@ def test_it_is_quick_and_loads_no_torch(tmp_path):
         "import sys; from sftscope.cli import main; "
         "code = main(['doctor', 'published/qwen3-14b-math-cot']); print('torch' in sys.modules, code)"
     )
-    since = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert time.perf_counter() - since < 5
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)  # its own seconds: the machine may be busy with others
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
     assert done.stdout.splitlines()[-1] == "False 0"
     assert len(done.stdout.splitlines()) < 24
     for part in ("GiB of state", "GPU hours", "989 TFLOP/s", "40%", "yours to provide"):
@@ -313,9 +315,9 @@ def test_what_directions_are_reported_on_counts_and_what_they_are_fitted_to_does
 
 def test_thousands_of_rows_take_seconds():
     rows = [(i, ["w " * 50, "3 + 4 = 7 no " * 100]) for i in range(5000)]
-    since = time.perf_counter()
+    since = time.process_time()
     assert not list(contaminated(rows, ITEMS, DOMAINS))
-    assert time.perf_counter() - since < 15
+    assert time.process_time() - since < 15
 
 
 def test_parts_are_no_recipes_of_their_own():

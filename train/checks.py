@@ -13,10 +13,9 @@ from ..dynamics.checks import Check
 from .batching import epoch_order
 from .config import TrainConfig
 from .conversations import template_end
-from .data import IGNORED, Example, data_warnings, encode, first_rows
+from .data import IGNORED, Example, data_warnings, encode, first_rows, read_heldout
 from .disk import MOMENTS, DiskBudget, disk_budget_of, size
 from .footprint import BYTES, MFU, PEAK_FLOPS, PEAK_GPU, Shape, gpu_hours, read_shape
-from .heldout import read_heldout
 from .model import known_architecture, load, load_tokenizer
 from .packing import fill_share
 from .plan import Plan, check_positions, make_plan
@@ -62,7 +61,7 @@ def checks(config: TrainConfig, run: Path) -> Outlook:
         found += [Check("data", "ok", text), *_stated(config, run, shape, rows=len(records))]
         return Outlook(found, records)
     examples, dropped = encode(records, tokenizer, config.data)
-    heldout = read_heldout(config.data, tokenizer)
+    heldout = read_heldout(tokenizer, config.data)
     plan = make_plan(config, examples, dropped)
     check_positions((fields or {}).get("max_position_embeddings"), plan)
     found += [_tokens(config, plan), _steps(config, plan.rows, plan.total_steps, plan.checkpoints)]

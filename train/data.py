@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..dynamics.errors import ConfigError, DataError
-from .records import Conversation, Record, Records, check_columns, cut, place
+from .records import Conversation, Record, Records, check_columns, cut, place, read_records
 from .thinking import Thinking, with_thinking
 
 if TYPE_CHECKING:
@@ -113,6 +113,13 @@ def encode(records: Records, tokenizer: PreTrainedTokenizerBase, config: DataCon
             f"all {dropped} rows of {config.path} are longer than `data.max_length` {config.max_length}: raise it"
         )
     return examples, dropped
+
+
+def read_heldout(tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> dict[str, list[Example]]:
+    """The rows of `data.heldout` by name, encoded as the training rows are. Raises DataError as for those."""
+    return {
+        name: encode(read_records(path, config.columns), tokenizer, config)[0] for name, path in config.heldout.items()
+    }
 
 
 def data_warnings(

@@ -14,27 +14,17 @@ from ..dynamics.record import step_name, write_measurements
 from ..dynamics.storage import content_key
 from ..dynamics.types import Measurement
 from .batching import collate, micro_batches
-from .data import DataConfig, Example, encode
+from .data import DataConfig, Example
 from .hooks import undisturbed
 from .objective import token_sums
 from .packing import bucketed_rows
-from .records import data_sha256, read_records
+from .records import data_sha256
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from .update import Trainer
 
 PROBE = "heldout"
 METRICS = {"heldout_loss": "nats per token", "heldout_token_accuracy": "share", "heldout_entropy": "nats per token"}
-
-
-def read_heldout(config: DataConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Example]]:
-    """Domain -> its rows, encoded as the training rows are. Raises DataError as for those."""
-    return {
-        domain: encode(read_records(path, config.columns), tokenizer, config)[0]
-        for domain, path in config.heldout.items()
-    }
 
 
 class HeldOut:

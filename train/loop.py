@@ -22,9 +22,9 @@ from .at_checkpoint import AtCheckpoint, checkpoint_folder
 from .batching import epoch_order
 from .checkpoint import CheckpointWriter, drop_later
 from .config import TrainConfig
-from .data import data_warnings, encode, first_rows
+from .data import data_warnings, encode, first_rows, read_heldout
 from .disk import check_disk, disk_budget
-from .heldout import HeldOut, read_heldout
+from .heldout import HeldOut
 from .hooks import CheckpointHook
 from .model import base_identity, load
 from .packing import fill_share
@@ -77,7 +77,7 @@ def train(
         records = first_rows(read_records(config.data.path, config.data.columns), config.data)
         model, tokenizer = load(config.model, config.seed)
         examples, dropped = encode(records, tokenizer, config.data)
-        heldout = read_heldout(config.data, tokenizer)
+        heldout = read_heldout(tokenizer, config.data)
         plan = make_plan(config, examples, dropped)
         check_positions(getattr(model.config, "max_position_embeddings", None), plan)
         stops = getattr(model.generation_config, "eos_token_id", None)
