@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from rich.console import Console
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ..dynamics.errors import ConfigError, SftscopeError
 from ..dynamics.record import create_run, step_name
 from ..dynamics.types import Measurement
 from .batching import epoch_order
-from .canary import COMPUTES_IN, take_canary
+from .canary import take_canary
 from .checkpoint import CheckpointWriter, drop_later, write_checkpoint
+from .compute import make_lean_and_fast, open_accelerator
 from .config import TrainConfig
 from .data import data_warnings, encode, first_rows
 from .disk import check_disk, disk_budget
 from .hooks import CheckpointHook, run_hooks
+from .lora import add_lora, keep_adapters_only, plain, saved_state
 from .model import base_identity, load
 from .packing import fill_share
 from .plan import check_positions, explain, make_plan
@@ -38,6 +39,8 @@ from .selftest import without_what_fails
 from .steps_file import open_steps
 from .tracking import STEP, Tracker, check_tracker, open_tracker
 from .update import Counters, Row, Trainer, prepare, update
+
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)  # no process holds the whole model
 
 
 def train(
@@ -74,22 +77,31 @@ def train(
 
     with quiet_libraries():
         records = first_rows(read_records(config.data.path, config.data.columns), config.data)
-        model, tokenizer = load(config.model, config.seed)
+        base, tokenizer = load(config.model, config.seed)
+        model = base if config.lora is None else add_lora(base, config.lora, config.seed)
         examples, dropped = encode(records, tokenizer, config.data)
         plan = make_plan(config, examples, dropped)
-        check_positions(getattr(model.config, "max_position_embeddings", None), plan)
-        stops = getattr(model.generation_config, "eos_token_id", None)
+        check_positions(getattr(base.config, "max_position_embeddings", None), plan)
+        stops = getattr(base.generation_config, "eos_token_id", None)
         warnings = data_warnings(records, examples, tokenizer, stops, config.data)
         budget = disk_budget(run, plan, config.checkpoints.resume_every, model, tokenizer)
         check_disk(run, budget)
         info = {**(extra or {}), **run_info(config, plan, base_identity(config.model), rows=len(records))}
-        accelerator = _accelerator(config, run, hooks)
+        accelerator = open_accelerator(config, run)
+        if hooks and accelerator.distributed_type in SHARDED:
+            raise ConfigError(
+                f"probes need the whole model in one process and {accelerator.distributed_type.value} shards it: "
+                "train without probes and run `sftscope watch` beside it"
+            )
+        make_lean_and_fast(base, config, accelerator.device)
         accelerator.wait_for_everyone()  # no process may find the run begun that another is just beginning
         if accelerator.is_main_process:
             create_run(run, info, identity=IDENTITY)
         accelerator.wait_for_everyone()
 
         trainer, notes = without_what_fails(prepare(config, accelerator, model, tokenizer, examples, plan))
+        if config.lora is not None:
+            keep_adapters_only(accelerator, trainer.model)
         state = resume_folder(run) if resume else None
         counters = Counters(**read_resume(state, accelerator)) if state is not None else Counters()
         if accelerator.is_main_process:
@@ -191,14 +203,14 @@ def _checkpoint(
     Without hooks, writing is only begun here; with them it ends here, and then a copy of the weights would be for nothing.
     """
     accelerator, config, folder = trainer.accelerator, trainer.config.checkpoints, _folder(run, step)
-    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    sharded = accelerator.distributed_type in SHARDED
     state = accelerator.get_state_dict(trainer.model) if sharded else None  # a collective: every process takes part
-    model: PreTrainedModel = accelerator.unwrap_model(trainer.model)
+    model = accelerator.unwrap_model(trainer.model)
     if accelerator.is_main_process:
         if not folder.exists():
-            canary = None  # of a sharded model the first process has no forward pass of its own
-            if not sharded and accelerator.mixed_precision in ("no", *COMPUTES_IN):
-                canary = take_canary(model, accelerator.mixed_precision)
+            state = None if state is None else saved_state(model, state)
+            # Of a sharded model the first process has no forward pass of its own.
+            canary = None if sharded else take_canary(plain(model))
             if config.async_write and not hooks and not config.verify:
                 writer.write(folder, model, tokenizer, step, canary=canary, state_dict=state)
             else:
@@ -223,30 +235,18 @@ def _metrics(measured: Sequence[Measurement]) -> dict[str, float]:
     return found
 
 
-def _accelerator(config: TrainConfig, run: Path, hooks: Sequence[CheckpointHook]) -> Accelerator:
-    accelerator = Accelerator(
-        log_with=None if config.tracking.to == "none" else config.tracking.to,
-        project_dir=str(run),
-    )
-    if hooks and accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise ConfigError(
-            f"probes need the whole model in one process and {accelerator.distributed_type.value} shards it: "
-            "train without probes and run `sftscope watch` beside it"
-        )
-    return accelerator
-
-
 def _report(
     say: Callable[[str], None],
     trainer: Trainer,
-    model: PreTrainedModel,
+    model: torch.nn.Module,
     counters: Counters,
     disk: str,
     notes: Sequence[str],
 ) -> None:
     accelerator, pack = trainer.accelerator, trainer.config.batch.pack
     world = accelerator.num_processes
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    parameters = (sum(n for n, trained in counts if trained), sum(n for n, _ in counts))
     device = str(accelerator.device)
     fill = fill_share(_epoch(trainer, 0), trainer.lengths, pack, world) if pack and trainer.packed else None
     lines = explain(trainer.config, trainer.plan, parameters=parameters, world=world, device=device, fill=fill)

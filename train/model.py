@@ -22,12 +22,19 @@ class ModelConfig:
     init: dict[str, Any] | None = None  # fields of a Hugging Face config with `model_type`; random weights
     tokenizer: str | None = None  # folder or hub id; null: the model's own
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of weights, gradients and optimiser state
+    compute: Literal["bfloat16"] | None = None  # what layers compute in, over weights in float32; null: `dtype`
+    compile: bool = False  # layers by torch.compile: faster after minutes, equal up to rounding
     architecture: dict[str, Any] | None = None  # fields of its config.json, for `doctor` where the model is not at hand
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.init is None):
             given = f"`model.path` is {self.path!r} and `model.init` is {self.init!r}"
             raise ConfigError(f"{given}: give exactly one, a model to start from or the fields of a new one")
+        if self.compute is not None and self.dtype != "float32":
+            raise ConfigError(
+                f"`model.compute` is {self.compute} over weights in {self.dtype}, whose updates would be rounded away: "
+                "set `model.dtype: float32`, or leave `compute` out to compute in what the weights are"
+            )
         if self.init is not None:
             if "model_type" not in self.init:
                 raise ConfigError(

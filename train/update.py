@@ -19,6 +19,7 @@ from .batching import collate, micro_batches
 from .chunked import chunked_token_sums
 from .config import TrainConfig
 from .data import Example
+from .lora import plain
 from .objective import token_sums
 from .optim import make_optimizer
 from .packing import bucketed_rows, collate_packed, packed_rows
@@ -80,7 +81,7 @@ def prepare(
         pad_id=pad,
         plan=plan,
         packed=config.batch.pack is not None,
-        head=model.get_output_embeddings(),
+        head=plain(model).get_output_embeddings(),
         logits_chunk=config.batch.logits_chunk,
     )
 
