@@ -30,6 +30,7 @@ def open_accelerator(config: TrainConfig, run: Path) -> Accelerator:
     device cannot compute in `model.compute`.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     precision = "no" if config.model.compute is None else "bf16"
     for variable, (theirs, ours) in ELSEWHERE.items():
@@ -39,6 +40,8 @@ def open_accelerator(config: TrainConfig, run: Path) -> Accelerator:
                 f"Accelerate's configuration sets {theirs} to {value!r} and the recipe does not: what decides the result "
                 f"belongs into the recipe. Set {ours} there, or `no` in the configuration"
             )
+    if AcceleratorState._shared_state.get("_mixed_precision", precision) != precision:
+        AcceleratorState._reset_state()  # an earlier run's in this process, which would refuse another precision
     try:
         accelerator = Accelerator(
             mixed_precision=precision,
