@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -155,3 +157,27 @@ def weights_of():
         return load_file(folder / "model.safetensors")
 
     return read
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Run a script in two processes to its end: `launch(text, mapping, folder)`; its arguments are JSON and paths.
+
+    By torchrun, as `accelerate launch --cpu --num_processes 2` starts one process without a word.
+    """
+
+    def run(script, *arguments, environment=None):
+        (tmp_path / "script.py").write_text(script)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        told = [json.dumps(a) if isinstance(a, (dict, list)) else str(a) for a in arguments]
+        done = subprocess.run(
+            [*command, str(tmp_path / "script.py"), *told],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env=os.environ | (environment or {}) | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stderr
+
+    return run
