@@ -41,9 +41,8 @@ def open_accelerator(config: TrainConfig, run: Path) -> Accelerator:
                 f"belongs into the recipe. Set {ours} there, or `no` in the configuration"
             )
     if AcceleratorState._shared_state.get("_mixed_precision", precision) != precision:
-        AcceleratorState._reset_state(
-            reset_partial_state=True
-        )  # an earlier run's in this process, which would refuse another precision
+        # An earlier run's, in this process: Accelerate would refuse another precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
     try:
         accelerator = Accelerator(
             mixed_precision=precision,

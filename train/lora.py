@@ -125,7 +125,10 @@ def _merged_copy(layer: Any) -> torch.nn.Module:
 def saved_state(model: Any, full: Mapping[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint: of a peft model its adapter's, of another all. `full` stands in for the model's own."""
     if not is_adapted(model):
-        return dict(model.state_dict() if full is None else full)
+        state = dict(model.state_dict() if full is None else full)
+        # Gathering gives tied weights apart; by the tensor that they share, transformers knows to write them once.
+        tied = model.all_tied_weights_keys if full is not None else {}
+        return state | {name: state[source] for name, source in tied.items() if name in state}
     from peft import get_peft_model_state_dict
 
     return get_peft_model_state_dict(
