@@ -91,7 +91,7 @@ def train(
         if hooks and accelerator.distributed_type in SHARDED:
             raise ConfigError(
                 f"probes need the whole model in one process and {accelerator.distributed_type.value} shards it: "
-                "train without probes and run `sftscope watch` beside it"
+                "train without probes inside (`probes.during: []`) and probe the run's checkpoints afterwards"
             )
         make_lean_and_fast(base, config, accelerator.device)
         accelerator.wait_for_everyone()  # no process may find the run begun that another is just beginning

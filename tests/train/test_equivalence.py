@@ -17,8 +17,8 @@ from sftscope.dynamics.record import Run
 
 SEEDS = range(8)
 STEPS = 12
-WEIGHTS = 1e-4  # by which no weight may be off at the end; training moves them by up to 0.03
-LOSSES = 1e-4  # nats
+WEIGHTS = 1e-4  # by which no weight may be off at the end; 2e-5 was seen, and training moves them by up to 0.03
+LOSSES = 1e-5  # nats, of every step; 8e-7 was seen
 ONE_IN = 1000  # pairs of equal ways that the rule would take for unequal
 
 TRAIN = """
@@ -51,15 +51,12 @@ def gap_of(a, b):
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
-def check_equal(plain, other, capsys):
+def check_equal(plain, other):
     residuals_RT = losses_of(other) - losses_of(plain)
     gap = max(gap_of(a, b) for a, b in zip(plain, other, strict=True))
-    means_R = residuals_RT.mean(axis=1)
-    with capsys.disabled():
-        print(f"\nweights {gap:.1e}, losses {np.abs(residuals_RT).max():.1e}, residuals {np.sort(means_R)}")
     assert gap <= WEIGHTS
     assert np.abs(residuals_RT).max() <= LOSSES
-    assert not one_sided(residuals_RT), means_R
+    assert not one_sided(residuals_RT), residuals_RT.mean(axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +110,17 @@ def plain(train_all):
     ],
     ids=["micro-batches", "packed", "chunked", "recomputed", "compiled"],
 )
-def test_one_process_however_it_computes(train_all, plain, changes, capsys):
-    check_equal(plain, train_all(**changes), capsys)
+def test_one_process_however_it_computes(train_all, plain, changes):
+    check_equal(plain, train_all(**changes))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
-def test_two_processes(settings, plain, tmp_path, launch, kind, capsys):
+def test_two_processes(settings, plain, tmp_path, launch, kind):
     """With a batch that splits unevenly among them: 8, 8 and 5 rows in micro-batches of 3."""
     jobs = [[settings(seed, batch={"micro": 3}), str(tmp_path / str(seed))] for seed in SEEDS]
     launch(TRAIN, jobs, kind=kind)
-    check_equal(plain, [tmp_path / str(seed) for seed in SEEDS], capsys)
+    check_equal(plain, [tmp_path / str(seed) for seed in SEEDS])
 
 
 def test_what_is_within_the_tolerance_and_takes_a_side_is_seen(train_all, plain):
