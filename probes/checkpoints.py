@@ -73,10 +73,10 @@ def load_model(checkpoint: Checkpoint) -> PreTrainedModel:
     import torch
 
     check_folder(checkpoint.path)
-    if is_adapter(checkpoint.path):
-        model = merge_adapter(_read(adapter_base(checkpoint.path)), checkpoint.path)
-    else:
-        model = _read(checkpoint.path)
+    adapter = is_adapter(checkpoint.path)
+    model: Any = _read(adapter_base(checkpoint.path) if adapter else checkpoint.path)
+    if adapter:
+        model = merge_adapter(model, checkpoint.path)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     verify_model(model, checkpoint.path)
     return model

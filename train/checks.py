@@ -101,15 +101,21 @@ def _adapters(config: TrainConfig, shape: Shape | None) -> list[Check]:
         return []
     if find_spec("peft") is None:
         return [Check("adapters", "failed", "`lora` needs peft, which is not installed here: pip install peft")]
-    known = {} if shape is None else shape.linear_layers()
-    unknown = [name for name in lora.target_modules or () if name not in known]
-    if shape is None or unknown:
-        text = f"their parameters are reckoned for {', '.join(known) or 'Qwen3, Llama and Mistral'} only"
+    trained = _trained(config, shape)
+    if shape is None or trained is None:
+        text = "what they need is reckoned for the linear layers of Qwen3, Llama and Mistral only"
         return [Check("adapters", "note", text)]
-    trained = shape.adapter_parameters(lora.rank, lora.target_modules)
-    return [
-        Check("adapters", "ok", f"{trained:,} parameters are trained, {trained / shape.parameters:.2%} of the model's")
-    ]
+    text = f"{trained:,} parameters are trained, {trained / shape.parameters:.2%} of the model's"
+    return [Check("adapters", "ok", text)]
+
+
+def _trained(config: TrainConfig, shape: Shape | None) -> int | None:
+    """Parameters that are trained; None where it cannot be told."""
+    lora = config.lora
+    if shape is None or lora is None:
+        return shape and shape.parameters
+    known = set(lora.target_modules or ()) <= set(shape.linear_layers())
+    return shape.adapter_parameters(lora.rank, lora.target_modules) if known else None
 
 
 def _records(config: TrainConfig) -> Records | Check:
@@ -214,11 +220,10 @@ def _footprint(
     here: bool,
 ) -> list[Check]:
     """Disk, memory and hours; of a run that is not for this machine a shortage here is none."""
-    if shape is None:
+    trained = _trained(config, shape)
+    if shape is None or trained is None:
         return []
-    weights = BYTES[config.model.dtype] * shape.parameters
-    if config.lora is not None:
-        weights = BYTES["float32"] * shape.adapter_parameters(config.lora.rank, config.lora.target_modules)
+    weights = BYTES[config.model.dtype if config.lora is None else "float32"] * trained
     every = config.checkpoints.resume_every
     kept = every is not None and every <= steps
     budget = disk_budget_of(run, saved, kept, weights=weights, moments=MOMENTS * weights, vocabulary=shape.vocabulary)
@@ -238,10 +243,11 @@ def _memory(config: TrainConfig, shape: Shape, longest: int) -> Check:
     batch, model, lora = config.batch, config.model, config.lora
     tokens = batch.pack or min(batch.micro or batch.size, batch.size) * longest
     logits = 4 * shape.vocabulary * min(batch.logits_chunk or tokens, tokens)
-    trained = None if lora is None else shape.adapter_parameters(lora.rank, lora.target_modules)
-    state = f"{size(shape.state_bytes(model.dtype, trained))} of weights, gradients and AdamW in {model.dtype}"
-    if trained is not None:
-        state = f"{size(shape.state_bytes(model.dtype, trained))} of weights in {model.dtype} and adapters in training"
+    if lora is None:
+        state = f"{size(shape.state_bytes(model.dtype))} of weights, gradients and AdamW in {model.dtype}"
+    else:
+        held = shape.state_bytes(model.dtype, shape.adapter_parameters(lora.rank, lora.target_modules))
+        state = f"{size(held)} of weights in {model.dtype} and of adapters in training"
     again = batch.gradient_checkpointing
     kept = shape.activation_bytes(tokens, model.compute or model.dtype, recomputed=again)
     copy = f", {size(BYTES[model.compute] * shape.parameters)} of weights in {model.compute}" if model.compute else ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..dynamics.errors import ConfigError, first_line
 from .config import TrainConfig
@@ -99,9 +99,11 @@ def _try_compiler(device: torch.device) -> None:
     """Compile something small: a machine without a compiler is told before the run begins, not at its first step."""
     import torch
 
-    small: Any = torch.compile(lambda x: (x * 2 + 1).relu())
+    def small(x: torch.Tensor) -> torch.Tensor:
+        return (x * 2 + 1).relu()
+
     try:
-        small(torch.ones(8, device=device))
+        torch.compile(small)(torch.ones(8, device=device))
     except Exception as error:  # whatever a compiler, its cache or its absence raises
         raise ConfigError(
             f"`model.compile` is true and nothing can be compiled on {device.type}: {first_line(error)}. Install a C++ "

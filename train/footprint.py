@@ -59,11 +59,12 @@ class Shape:
         6 per parameter that is multiplied (the output embedding is, the input's is looked up), and 6 x layers x width x
         length for causal attention: PaLM (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), half of its attention
         term, as the masked half need not be computed. Of the 6, a forward pass is 2, and so are the gradients of what
-        flows and those of the weights: recomputed activations add 2, and weights that stay fixed take 2 away.
+        flows and those of the weights: layers that are recomputed add 2, and weights that stay fixed take 2 away.
         """
         multiplied = self.parameters - (0 if self.tied else self.embedding)
-        passes = 3 + recomputed
-        return 2 * (passes - adapters) * multiplied + 2 * passes * self.layers * self.heads * self.head_dim * length
+        attention = self.layers * self.heads * self.head_dim * length
+        again = multiplied - self.embedding + attention if recomputed else 0
+        return 2 * ((3 - adapters) * multiplied + 3 * attention + again)
 
     def state_bytes(self, dtype: str, adapters: int | None = None) -> int:
         """Weights, gradients and optimiser, over all devices together; with so many parameters of `adapters`, in float32,

@@ -100,12 +100,12 @@ def merged(model: Any) -> Iterator[PreTrainedModel]:
             setattr(parent, own_name, layer)
 
 
-def _adapted_layers(base: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
+def _adapted_layers(base: torch.nn.Module) -> list[tuple[str, Any]]:
     """What peft put in place of layers, outermost only."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
-    found: list[tuple[str, torch.nn.Module]] = []
+    found: list[tuple[str, Any]] = []
     for name, module in base.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer, _ in found[-1:])
         if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)) and not inside:
