@@ -248,3 +248,37 @@ def test_damaged_adapters_are_refused(foreign, tmp_path):
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match="truncated"):
         check_folder(folder)
+
+
+# ---------------------------------------------------------------- probed
+
+
+@pytest.mark.slow
+def test_a_run_of_adapters_is_probed_inside_and_afterwards_alike(micro_folder, tmp_path):
+    """The live model and the folder give the same measurements: the same weights, merged the same way."""
+    from sftscope.dynamics.record import Run
+    from sftscope.pipeline import open_probe_run, probe_run, train_run
+    from sftscope.probes.planner import ProbeConfig
+    from sftscope.recipes import parse_recipe
+
+    mapping = {
+        "arm": {"rows": 16},
+        "train": {
+            "model": {"path": str(micro_folder)},
+            "data": {"max_length": 384},
+            "batch": {"size": 8},
+            "optim": {"lr": 1e-2},
+            "lora": {"rank": 4},
+            "schedule": {"epochs": 1},
+            "tracking": {"to": "none"},
+        },
+        "probes": {"items": 6, "domains": ["countdown", "harmful", "safe"]},
+    }
+    run = train_run(parse_recipe(mapping, tmp_path / "run"), tmp_path / "run", quiet=True)
+    config = ProbeConfig(probes=("refusal_direction",), domains=("countdown", "harmful", "safe"), items=6)
+    later, found, config = open_probe_run([tmp_path / "run" / "checkpoints"], tmp_path / "later", config)
+    assert [c.step for c in found] == [0, 2]
+    assert probe_run(later, found, config, workers=1, quiet=True) == []
+    one, two = (Run(r.path).measurements(probe="refusal_direction") for r in (run, later))
+    assert len(one) == len(two) > 0
+    assert one["value"].to_numpy() == pytest.approx(two["value"].to_numpy(), rel=1e-3, abs=1e-4, nan_ok=True)
