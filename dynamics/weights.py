@@ -15,6 +15,7 @@ from .errors import CheckpointError
 from .storage import MANIFEST, sha256_file
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+MERGE = "merge that one into its base (peft's `merge_and_unload`), save the model, and give its folder"
 
 
 def weights_hash(hashes: dict[str, str]) -> str:
@@ -73,6 +74,8 @@ def adapter_base(folder: Path) -> Path:
         raise CheckpointError(
             f"{file} names no base: write the model that the adapter was trained on into `base_model_name_or_path`"
         )
+    if is_adapter(Path(name)):
+        raise CheckpointError(f"{folder} is an adapter of {name!r}, which is an adapter itself: {MERGE}")
     if Path(name).is_dir():
         return Path(name).resolve()
     from huggingface_hub import snapshot_download

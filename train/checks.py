@@ -112,8 +112,10 @@ def _adapters(config: TrainConfig, shape: Shape | None) -> list[Check]:
 def _trained(config: TrainConfig, shape: Shape | None) -> int | None:
     """Parameters that are trained; None where it cannot be told."""
     lora = config.lora
-    if shape is None or lora is None:
-        return shape and shape.parameters
+    if shape is None:
+        return None
+    if lora is None:
+        return shape.parameters
     known = set(lora.target_modules or ()) <= set(shape.linear_layers())
     return shape.adapter_parameters(lora.rank, lora.target_modules) if known else None
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel
 
-# What a launcher may ask for behind the recipe's back: the variable, the setting it belongs to, and how to say so there.
+# What a launcher may ask for behind the recipe's back: its variable, Accelerate's name for it, and the recipe's.
 ELSEWHERE = {
     "ACCELERATE_MIXED_PRECISION": ("`mixed_precision`", "`model.compute`"),
     "ACCELERATE_DYNAMO_BACKEND": ("`dynamo_backend`", "`model.compile`"),
@@ -37,8 +37,8 @@ def open_accelerator(config: TrainConfig, run: Path) -> Accelerator:
         value = os.environ.get(variable, "no").lower()
         if value not in ("no", precision):
             raise ConfigError(
-                f"Accelerate's configuration sets {theirs} to {value!r} and the recipe does not: what decides the result "
-                f"belongs into the recipe. Set {ours} there, or `no` in the configuration"
+                f"Accelerate's configuration sets {theirs} to {value!r}: what decides the result belongs into the recipe. "
+                f"Set {ours} there, and `no` in the configuration"
             )
     if AcceleratorState._shared_state.get("_mixed_precision", precision) != precision:
         # An earlier run's, in this process: Accelerate would refuse another precision.

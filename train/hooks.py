@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class CheckpointHook(Protocol):
-    """Measures a checkpoint. `model` holds the weights of `folder`, in evaluation mode and without gradients (use
-    `torch.enable_grad()` where they are needed). It must leave the weights and the model's hooks as it found them.
-    `folder` is complete: it is written before the hooks are called, and training waits for both. Without hooks it waits
-    for neither. A run resumed at `step` calls the hook again: what is measured already is the hook's to skip.
+    """Measures a checkpoint. `model` holds the weights of `folder` (an adapter's merged into its base), in evaluation mode
+    and without gradients (use `torch.enable_grad()` where they are needed). It must leave the weights and the model's
+    hooks as it found them. `folder` is complete: it is written before the hooks are called, and training waits for both.
+    Without hooks it waits for neither. A run resumed at `step` calls the hook again: what is measured already is the
+    hook's to skip.
     """
 
     def __call__(self, step: int, model: PreTrainedModel, folder: Path) -> list[Measurement]: ...

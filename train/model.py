@@ -76,7 +76,7 @@ def known_architecture(config: ModelConfig) -> tuple[dict[str, Any] | None, Path
         return dict(config.init or {}), None
     folder = Path(config.path).expanduser()
     if not folder.is_dir() and not _looks_like_hub(config.path):
-        weights.check_folder(folder)
+        _check_model(folder)
     if not folder.is_dir():
         from huggingface_hub import try_to_load_from_cache
 
@@ -84,7 +84,7 @@ def known_architecture(config: ModelConfig) -> tuple[dict[str, Any] | None, Path
         if not isinstance(cached, str):
             return config.architecture, None
         folder = Path(cached).parent
-    weights.check_folder(folder)
+    _check_model(folder)
     fields = json.loads((folder / "config.json").read_text())
     for name, stated in (config.architecture or {}).items():
         if fields.get(name, stated) != stated:
@@ -114,9 +114,15 @@ def check_folder(path: str) -> None:
     """CheckpointError when a model folder is missing, incomplete or damaged, or a hub id is not to be had."""
     folder = Path(path).expanduser()
     if folder.exists() or not _looks_like_hub(path):
-        weights.check_folder(folder)
+        _check_model(folder)
     else:
         _check_hub(path)
+
+
+def _check_model(folder: Path) -> None:
+    if weights.is_adapter(folder):  # transformers would load it over its base, and train something that is neither
+        raise CheckpointError(f"{folder} is an adapter, and training begins from a model: {weights.MERGE}")
+    weights.check_folder(folder)
 
 
 def _looks_like_hub(path: str) -> bool:

@@ -218,6 +218,26 @@ def rebased(folder, base):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": base}))
 
 
+def test_over_weights_in_16_bits_adapters_are_trained_in_float32(fit):
+    run = fit(model={"dtype": "bfloat16"}, checkpoints={"first": True}, **LORA)
+    adapters = adapters_of(run)
+    assert {str(t.dtype) for t in adapters[12].values()} == {"torch.float32"}
+    assert any(not torch.equal(adapters[0][k], adapters[12][k]) for k in adapters[0])
+    for step, folder in Run(run).checkpoints().items():
+        assert read_manifest(folder)["canary"]["dtype"] == "bfloat16"
+        load_model(Checkpoint(step, folder))
+
+
+def test_an_adapter_is_no_model_to_begin_from(fit, tmp_path, foreign):
+    folder = foreign / "checkpoint-5"
+    with pytest.raises(CheckpointError, match="is an adapter, and training begins from a model: merge"):
+        fit(model={"path": str(folder)})
+    assert not (tmp_path / "run").exists()
+    rebased(foreign / "checkpoint-10", str(folder))
+    with pytest.raises(CheckpointError, match="which is an adapter itself: merge"):
+        load_model(Checkpoint(10, foreign / "checkpoint-10"))
+
+
 @pytest.mark.parametrize(
     ("base", "message"),
     [
