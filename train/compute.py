@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..dynamics.errors import ConfigError, first_line
 from .config import TrainConfig
+from .lora import is_adapted
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +63,19 @@ def open_accelerator(config: TrainConfig, run: Path) -> Accelerator:
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
         )
     return accelerator
+
+
+def gather(accelerator: Accelerator, model: torch.nn.Module) -> dict[str, Any]:
+    """Whole tensors of a sharded model on the CPU of the first process; every process takes part.
+
+    Of a peft model only those that are trained: gathering a model whose weights stay fixed would be for nothing.
+    """
+    if not (accelerator.is_fsdp2 and is_adapted(model)):
+        return accelerator.get_state_dict(model)
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    return get_model_state_dict(model, options=options)
 
 
 def make_lean_and_fast(model: PreTrainedModel, config: TrainConfig, device: torch.device) -> None:

@@ -21,7 +21,7 @@ from ..dynamics.types import Measurement
 from .batching import epoch_order
 from .canary import take_canary
 from .checkpoint import CheckpointWriter, drop_later, write_checkpoint
-from .compute import make_lean_and_fast, open_accelerator
+from .compute import gather, make_lean_and_fast, open_accelerator
 from .config import TrainConfig
 from .data import data_warnings, encode, first_rows
 from .disk import check_disk, disk_budget
@@ -204,7 +204,7 @@ def _checkpoint(
     """
     accelerator, config, folder = trainer.accelerator, trainer.config.checkpoints, _folder(run, step)
     sharded = accelerator.distributed_type in SHARDED
-    state = accelerator.get_state_dict(trainer.model) if sharded else None  # a collective: every process takes part
+    state = gather(accelerator, trainer.model) if sharded else None
     model = accelerator.unwrap_model(trainer.model)
     if accelerator.is_main_process:
         if not folder.exists():
