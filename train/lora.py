@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,8 +67,6 @@ def add_lora(model: PreTrainedModel, config: LoraConfig, seed: int) -> Any:
 
 def is_adapted(model: Any) -> bool:
     """Whether it is a peft model: a transformers model with adapters in it."""
-    import sys
-
     return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
 
 
