@@ -80,9 +80,12 @@ def _train(config: str, out: Path | None, resume: bool, overrides: list[str]) ->
     out = out or Path("runs") / Path(config).stem
     recipe = read_recipe(config, out, overrides)
     quiet_libraries()
-    _print_settings(to_mapping(recipe))
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` starts, one speaks
+    if first:
+        _print_settings(to_mapping(recipe))
     run = train_run(recipe, out, resume=resume)
-    print(f"run: {run.path.resolve()}\nnext: sftscope probe {out}, then analyze and report")
+    if first:
+        print(f"run: {run.path.resolve()}\nnext: sftscope probe {out}, then analyze and report")
 
 
 def doctor(config: Positional[str], out: OutFile = None) -> None:

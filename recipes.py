@@ -20,7 +20,7 @@ from .probes.planner import ProbeConfig
 from .train import TrainConfig
 
 CONFIGS = Path(__file__).parent / "configs"
-NOT_RECIPES = ("organisms/", "parts/")  # what `organism build` reads, and what only other recipes extend
+NOT_RECIPES = ("accelerate/", "organisms/", "parts/")  # for `accelerate launch`, `organism build`, and `extends` only
 MADE_FROM_ARM = Path("(made from `arm`)")  # stands for `train.data.path` until the arm is final
 
 

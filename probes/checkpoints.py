@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..dynamics.canary import verify_canary
 from ..dynamics.errors import CheckpointError, first_line
 from ..dynamics.record import RUN_FILE, Run
-from ..dynamics.weights import check_folder, folder_weights_hash, read_manifest
+from ..dynamics.weights import adapter_base, check_folder, folder_weights_hash, is_adapter, read_manifest
+from .adapters import merge_adapter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ def find_checkpoints(paths: list[Path]) -> list[Checkpoint]:
             )
         if (path / RUN_FILE).is_file():
             found += [Checkpoint(step, folder) for step, folder in Run(path).checkpoints().items()]
-        elif (path / "config.json").is_file():
+        elif (path / "config.json").is_file() or is_adapter(path):
             match = _STEP.match(path.name)
             found.append(Checkpoint(int(match[1]) if match else len(found), path))
         else:
@@ -65,26 +66,37 @@ def find_checkpoints(paths: list[Path]) -> list[Checkpoint]:
 
 
 def load_model(checkpoint: Checkpoint) -> PreTrainedModel:
-    """The model in eval mode, float32 on a CPU and as stored on a GPU. Raises CheckpointError for a damaged folder."""
+    """The model in eval mode, float32 on a CPU and as stored on a GPU; an adapter merged into its base.
+
+    Raises CheckpointError for a damaged folder, and where an adapter's base or peft is missing.
+    """
+    import torch
+
+    check_folder(checkpoint.path)
+    adapter = is_adapter(checkpoint.path)
+    model: Any = _read(adapter_base(checkpoint.path) if adapter else checkpoint.path)
+    if adapter:
+        model = merge_adapter(model, checkpoint.path)
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    verify_model(model, checkpoint.path)
+    return model
+
+
+def _read(folder: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    check_folder(checkpoint.path)
-    gpu = torch.cuda.is_available()
+    dtype = "auto" if torch.cuda.is_available() else torch.float32
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            checkpoint.path, dtype="auto" if gpu else torch.float32, output_loading_info=True, local_files_only=True
+            folder, dtype=dtype, output_loading_info=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.path} does not load: {first_line(error)}") from error
+        raise CheckpointError(f"{folder} does not load: {first_line(error)}") from error
     model, report = loaded
     if report["missing_keys"] or report["mismatched_keys"]:
         bad = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:3]
-        raise CheckpointError(
-            f"{checkpoint.path} lacks weights of its own architecture ({', '.join(bad)} …): it is damaged"
-        )
-    model = model.to("cuda" if gpu else "cpu").eval()
-    verify_model(model, checkpoint.path)
+        raise CheckpointError(f"{folder} lacks weights of its own architecture ({', '.join(bad)} …): it is damaged")
     return model
 
 
@@ -105,11 +117,17 @@ def verify_model(model: PreTrainedModel, folder: Path) -> bool:
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The tokenizer saved with the weights. Raises CheckpointError where there is none, or none with a chat template."""
+    """The tokenizer saved with the weights, or with an adapter's base where the adapter has none.
+
+    Raises CheckpointError where there is none, or none with a chat template.
+    """
     from transformers import AutoTokenizer
 
+    folder = checkpoint.path
+    if is_adapter(folder) and not (folder / "tokenizer_config.json").is_file():
+        folder = adapter_base(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"no tokenizer in {checkpoint.path} ({first_line(error)}): copy it there") from error
     if tokenizer.chat_template is None:

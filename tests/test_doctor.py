@@ -107,6 +107,17 @@ def test_it_is_quick_and_loads_no_torch(tmp_path):
 # ---------------------------------------------------------------- what is reckoned
 
 
+SHAPE = {
+    "hidden_size": 48,
+    "intermediate_size": 112,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 211,
+}
+
+
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_parameters_and_arithmetic_are_those_of_the_model(kind, tied):
@@ -114,17 +125,7 @@ def test_parameters_and_arithmetic_are_those_of_the_model(kind, tied):
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    fields = {
-        "model_type": kind,
-        "hidden_size": 48,
-        "intermediate_size": 112,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 6,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "vocab_size": 211,
-        "tie_word_embeddings": tied,
-    }
+    fields = SHAPE | {"model_type": kind, "tie_word_embeddings": tied}
     config = AutoConfig.for_model(**fields)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     shape = read_shape(fields)
@@ -137,6 +138,65 @@ def test_parameters_and_arithmetic_are_those_of_the_model(kind, tied):
     assert counter.get_total_flops() == pytest.approx(
         length * shape.train_flops_per_token(length) / 3 + masked, rel=0.01
     )
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("adapters", [False, True])
+def test_arithmetic_of_a_whole_step_is_counted(recomputed, adapters):
+    """Forward and backward; with adapters the weights are fixed, and gradients flow through them all the same."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = SHAPE | {"model_type": "qwen3", "tie_word_embeddings": False}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields), attn_implementation="eager").train()
+    shape, length = read_shape(fields), 32
+    model.requires_grad_(not adapters)
+    model.get_input_embeddings().requires_grad_(True)  # looked up, not multiplied
+    if recomputed:
+        model.gradient_checkpointing_enable()
+    with FlopCounterMode(display=False) as counter:
+        model(input_ids=torch.zeros(1, length, dtype=torch.long), use_cache=False).logits.sum().backward()
+    masked = 2 * (3 + recomputed) * shape.layers * shape.heads * shape.head_dim * length**2
+    told = length * shape.train_flops_per_token(length, recomputed=recomputed, adapters=adapters)
+    # Nobody needs the last product of a layer a second time, and PyTorch stops before it.
+    assert counter.get_total_flops() == pytest.approx(told + masked, rel=0.05 if recomputed else 0.01)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral"])
+@pytest.mark.parametrize("names", [None, ("q_proj", "down_proj")])
+def test_parameters_of_adapters_are_those_that_peft_trains(kind, names):
+    from sftscope.train.lora import LoraConfig, add_lora
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = SHAPE | {"model_type": kind}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields))
+    adapted = add_lora(model, LoraConfig(rank=5, target_modules=names), seed=0)
+    shape, trained = read_shape(fields), sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert shape.adapter_parameters(5, names) == trained
+    assert shape.state_bytes("bfloat16", trained) == 2 * shape.parameters + 16 * trained
+
+
+def test_what_saves_memory_is_told_in_memory_and_hours(tmp_path):
+    def told(**train):
+        (tmp_path / "mine.yaml").write_text(
+            yaml.safe_dump({"extends": "published/qwen3-4b-math-cot", "train": train}, sort_keys=False)
+        )
+        checks = examine(read_recipe(tmp_path / "mine.yaml", tmp_path / "run"), tmp_path / "run")
+        return {c.name: c.text for c in checks}
+
+    full, lean = told(), told(batch={"gradient_checkpointing": True}, lora={}, model={"dtype": "bfloat16"})
+    assert "59.9 GiB of weights, gradients and AdamW in float32" in told(model={"dtype": "float32"})["memory"]
+    mixed = told(model={"dtype": "float32", "compute": "bfloat16"})["memory"]
+    assert "7.5 GiB of weights in bfloat16" in mixed
+    assert "33,030,144 parameters are trained, 0.82% of the model's" in lean["adapters"]
+    assert "8.0 GiB of weights in bfloat16 and of adapters in training" in lean["memory"]
+    assert "all but layers’ inputs recomputed" in lean["memory"]
+    assert "MiB" in lean["disk"].split("=")[0]
+    assert lean["hours"] != full["hours"]
+    other = told(lora={"target_modules": ["router"]})
+    assert "reckoned for the linear layers" in other["adapters"]
+    assert "memory" not in other
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -196,11 +256,14 @@ def test_a_recipe_that_is_here_is_looked_at_whole(micro_folder, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]
 
 
-def test_the_disk_told_is_the_disk_used(micro_folder, tmp_path):
+@pytest.mark.parametrize("lora", [None, {"rank": 3}])
+def test_the_disk_told_is_the_disk_used(micro_folder, tmp_path, lora):
     from sftscope.pipeline import train_run
     from sftscope.train import loop
 
-    recipe = parse_recipe(here(micro_folder), tmp_path / "run")
+    mapping = here(micro_folder)
+    mapping["train"]["lora"] = lora
+    recipe = parse_recipe(mapping, tmp_path / "run")
     recipe = replace(recipe, probes=replace(recipe.probes, during=()))
     (told,) = by_name(examine(recipe, tmp_path / "run"), "disk")
     budgets = []

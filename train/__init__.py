@@ -8,6 +8,7 @@ from .batching import BatchConfig
 from .config import AnalysisConfig, TrainConfig
 from .data import DataConfig
 from .hooks import CheckpointHook
+from .lora import LoraConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .schedule import CheckpointsConfig, ScheduleConfig
@@ -23,6 +24,7 @@ __all__ = [
     "CheckpointHook",
     "CheckpointsConfig",
     "DataConfig",
+    "LoraConfig",
     "ModelConfig",
     "OptimConfig",
     "ScheduleConfig",

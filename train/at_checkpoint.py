@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from accelerate.utils import DistributedType
 
 from ..dynamics.record import Run, step_name
 from ..dynamics.types import Measurement
 from ..dynamics.watching import News, checkpoint_alerts
-from .canary import COMPUTES_IN, take_canary
+from .canary import take_canary
 from .checkpoint import CheckpointWriter, write_checkpoint
+from .compute import gather
 from .heldout import HeldOut
 from .hooks import CheckpointHook, run_hooks
+from .lora import plain, saved_state
 from .tracking import STEP, Tracker
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from .requests import Requests
     from .update import Trainer
+
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)  # no process holds the whole model
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class AtCheckpoint:
         nothing. An alert's request is made on the first process, and heard by all after the next step.
         """
         accelerator = self.trainer.accelerator
-        sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        model: PreTrainedModel = accelerator.unwrap_model(self.trainer.model)
+        sharded = accelerator.distributed_type in SHARDED
+        model = accelerator.unwrap_model(self.trainer.model)
         self._write(step, model, writer, sharded=sharded)
         measured: list[Measurement] = []
         if sharded:  # its forward pass is a collective: every process takes part
@@ -62,15 +66,14 @@ class AtCheckpoint:
                 self._alert(step, requests)
         accelerator.wait_for_everyone()
 
-    def _write(self, step: int, model: PreTrainedModel, writer: CheckpointWriter, *, sharded: bool) -> None:
+    def _write(self, step: int, model: Any, writer: CheckpointWriter, *, sharded: bool) -> None:
         accelerator, config = self.trainer.accelerator, self.trainer.config.checkpoints
         folder = checkpoint_folder(self.run, step)
-        state = accelerator.get_state_dict(self.trainer.model) if sharded else None  # a collective
+        state = gather(accelerator, self.trainer.model) if sharded else None  # a collective
         if not accelerator.is_main_process or folder.exists():
             return
-        canary = None  # of a sharded model the first process has no forward pass of its own
-        if not sharded and accelerator.mixed_precision in ("no", *COMPUTES_IN):
-            canary = take_canary(model, accelerator.mixed_precision)
+        state = None if state is None else saved_state(model, state)
+        canary = None if sharded else take_canary(plain(model))  # the first process has no forward pass of its own then
         if config.async_write and not self.hooks and not config.verify:
             writer.write(folder, model, self.tokenizer, step, canary=canary, state_dict=state)
         else:

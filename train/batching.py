@@ -25,6 +25,7 @@ class BatchConfig:
     micro: int | None = None  # sequences per forward pass of one process; null: all of its share at once
     pack: int | None = None  # in place of `micro`: tokens per forward pass of one process, sequences end to end
     logits_chunk: int | None = None  # labelled tokens whose logits are held at once; null: those of a whole forward
+    gradient_checkpointing: bool = False  # keep each layer's input only, and compute the layer again going backward
 
     def __post_init__(self) -> None:
         if self.size < 1:

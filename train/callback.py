@@ -17,9 +17,10 @@ from ..dynamics.errors import ConfigError, RecordError
 from ..dynamics.record import RUN_FILE, Run, config_hash, create_run, step_name
 from ..dynamics.settings import to_mapping
 from ..dynamics.storage import content_key
-from .canary import COMPUTES_IN, take_canary
+from .canary import take_canary
 from .checkpoint import CheckpointWriter, drop_later, write_checkpoint
 from .hooks import CheckpointHook, run_hooks
+from .lora import is_adapted, plain
 from .model import ModelConfig, base_identity, check_tokenizer
 from .progress import quiet_libraries
 from .requests import SAVE_FILE
@@ -62,8 +63,10 @@ class SftscopeCallback(TrainerCallback):
     `loss_steps` saying over how many). Training itself is left as it is: no log is added, and random generators,
     gradients and modes are restored. The first process writes and the others wait for it at their next exchange.
 
-    Raises, before the first step: ConfigError for what cannot be saved whole (sharded models, adapters, a Trainer
-    without `processing_class`), RecordError for a folder that holds another run or this one, begun.
+    Of a peft model the adapter is saved, and `hooks` are shown the plain model with the adapter merged into it.
+
+    Raises, before the first step: ConfigError for what cannot be saved whole (sharded models, a Trainer without
+    `processing_class`), RecordError for a folder that holds another run or this one, begun.
     """
 
     def __init__(
@@ -169,30 +172,41 @@ class SftscopeCallback(TrainerCallback):
 
     # ------------------------------------------------------------ parts
 
-    def _checked(self, given: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def _checked(self, given: dict[str, Any]) -> tuple[Any, PreTrainedTokenizerBase]:
         model, tokenizer = given["model"], given["processing_class"]
-        kind = AcceleratorState().distributed_type
-        if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        sharding = AcceleratorState().distributed_type
+        if sharding in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
             raise ConfigError(
-                f"{kind.value} spreads the weights over processes, which a callback cannot gather: leave it out, set "
+                f"{sharding.value} spreads the weights over processes, which a callback cannot gather: leave it out, set "
                 "`save_steps`, and run `sftscope probe OUTPUT_DIR -o RUN` on the Trainer's own checkpoints"
             )
-        if not isinstance(model, PreTrainedModel):
+        if not isinstance(plain(model), PreTrainedModel):
             raise ConfigError(
-                f"the model is a {type(model).__name__}, not a transformers PreTrainedModel (an adapter is not a model): "
-                "merge the adapter into each saved model, and run `sftscope probe FOLDER -o RUN` on those"
+                f"the model is a {type(model).__name__}, neither a transformers PreTrainedModel nor peft's of one: save "
+                "models of that kind yourself, and run `sftscope probe FOLDER -o RUN` on those"
             )
+        if is_adapted(model):
+            base, kind = plain(model).name_or_path, model.active_peft_config
+            if not base:
+                raise ConfigError(
+                    "the adapted model was not read from a folder or the hub: save it, and load it from there"
+                )
+            if kind.is_prompt_learning:
+                raise ConfigError(
+                    f"{kind.peft_type.value} puts prompts before the input, which cannot be merged into weights for "
+                    "probes: use an adapter of layers, such as LoRA"
+                )
         if tokenizer is None:
             raise ConfigError("the Trainer has no tokenizer to save beside the weights: give it `processing_class=…`")
         check_tokenizer(tokenizer, str(getattr(tokenizer, "name_or_path", "") or "the Trainer's `processing_class`"))
         return model, tokenizer
 
     def _info(
-        self, args: TrainingArguments, state: TrainerState, model: PreTrainedModel, batches: Any, planned: list[int]
+        self, args: TrainingArguments, state: TrainerState, model: Any, batches: Any, planned: list[int]
     ) -> dict[str, Any]:
         told = args.to_dict()  # enumerations as text, tokens hidden
         decisive = {name: told[name] for name in DECISIVE} | {"processes": args.world_size, "steps": state.max_steps}
-        name, accumulated = str(model.name_or_path), args.gradient_accumulation_steps
+        name, accumulated = str(plain(model).name_or_path), args.gradient_accumulation_steps
         size = args.per_device_train_batch_size * max(args.n_gpu, 1) * accumulated * args.world_size
         plan = {
             "total_steps": state.max_steps,
@@ -217,7 +231,7 @@ class SftscopeCallback(TrainerCallback):
             "primaries": {"declared": declared, "sha256": content_key(declared, length=64)},
             "data": data if "rows" in data else None,
             "plan": plan,
-            "versions": versions(),
+            "versions": versions(peft=is_adapted(model)),
         }
 
     def _learnt_before(self, step: int) -> float:
@@ -238,14 +252,14 @@ class SftscopeCallback(TrainerCallback):
             self._steps.flush()
         self._row = None
 
-    def _save(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, step: int) -> None:
+    def _save(self, model: Any, tokenizer: PreTrainedTokenizerBase, step: int) -> None:
         """Write the weights unless they are there, then call the hooks; without hooks, writing is only begun."""
         self._written().wait()
         folder, config = self._folder(step), self.checkpoints
         if not folder.exists():
             precision = str(AcceleratorState().mixed_precision)
             with quiet_libraries():
-                canary = take_canary(model, precision) if precision in ("no", *COMPUTES_IN) else None
+                canary = take_canary(plain(model)) if precision != "fp8" else None  # whose layers are others
                 if config.async_write and not self.hooks and not config.verify:
                     self._written().write(folder, model, tokenizer, step, canary=canary)
                 else:

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..dynamics.canary import Forward, record_canary, verify_canary
+from ..dynamics.weights import adapter_base, is_adapter
 from .hooks import undisturbed
 
 if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedModel
 
-COMPUTES_IN = {"bf16": "bfloat16", "fp16": "float16"}  # Accelerate's mixed precision; the weights' dtype without
 
-
-def take_canary(model: PreTrainedModel, mixed_precision: str = "no") -> dict[str, Any]:
-    """The canary of the live model for its manifest. Training goes on as if it had not been taken."""
+def take_canary(model: PreTrainedModel) -> dict[str, Any]:
+    """The canary of the live model for its manifest, in the dtype of its weights whatever training computes in. Training
+    goes on as if it had not been taken."""
     import torch
 
-    dtype = COMPUTES_IN.get(mixed_precision, str(model.dtype).removeprefix("torch."))
+    dtype = str(model.dtype).removeprefix("torch.")
     if dtype == "float32" and model.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
         dtype = "tfloat32"
     with undisturbed(model):
@@ -32,9 +32,16 @@ def check_saved(folder: Path, manifest: Mapping[str, Any]) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
+    adapter = is_adapter(folder)
+
     # Loading draws from the generator for weights that the file lacks, and a canary would tell; training must not notice.
     with torch.random.fork_rng(), torch.no_grad():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
+        stored = adapter_base(folder) if adapter else folder
+        model = AutoModelForCausalLM.from_pretrained(stored, dtype="auto", local_files_only=True).eval()
+        if adapter:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, folder).get_base_model()
         verify_canary(manifest, _forward(model), str(model.dtype).removeprefix("torch."), str(folder))
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..dynamics.errors import CheckpointError
 from ..dynamics.storage import MANIFEST, remove_folder, whole_folder, write_manifest
-from ..dynamics.weights import weights_hash
+from ..dynamics.weights import base_hash, weights_hash
 from .canary import check_saved
+from .lora import is_adapted, save_adapter, saved_state
 
 if TYPE_CHECKING:
     import torch
@@ -32,18 +33,21 @@ def write_checkpoint(
 ) -> None:
     """Write the weights and tokenizer in Hugging Face layout with a manifest of hashes; complete or not at all.
 
-    The manifest also holds `step`, `weights` (one hash over the safetensors files) and `canary`. `state_dict` stands in
-    for the model's own. With `verify`, the weights are loaded again and compared with the canary before the folder
-    appears: CheckpointError where they differ, and where the disk does not take them.
+    Of a peft model only the adapter is written. The manifest also holds `step`, `weights` (one hash over the safetensors
+    files, and an adapter's base) and `canary`. `state_dict` stands in for the model's own `saved_state`. With `verify`,
+    the weights are loaded again and compared with the canary before the folder appears: CheckpointError where they
+    differ, and where the disk does not take them.
     """
     try:
         with whole_folder(folder) as aside:
-            # A copy of the mapping, not of the tensors: transformers takes out what it has written.
-            model.save_pretrained(aside, state_dict=None if state_dict is None else dict(state_dict))
+            if is_adapted(model):
+                save_adapter(model, aside, saved_state(model) if state_dict is None else state_dict)
+            else:  # a copy of the mapping, not of the tensors: transformers takes out what it has written
+                model.save_pretrained(aside, state_dict=None if state_dict is None else dict(state_dict))
             tokenizer.save_pretrained(aside)
             manifest = write_manifest(aside, {"step": step, **({"canary": canary} if canary else {})})
             hashes = {name: e["sha256"] for name, e in manifest["files"].items() if name.endswith(".safetensors")}
-            manifest["weights"] = weights_hash(hashes)
+            manifest["weights"] = weights_hash(hashes | base_hash(aside))
             (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
             if verify:
                 check_saved(aside, manifest)
@@ -92,7 +96,7 @@ class CheckpointWriter:
     ) -> None:
         """Begin to write a checkpoint, after the one under way has ended. `state_dict`, where given, is not copied."""
         self.wait()
-        state = self._copy(model.state_dict()) if state_dict is None else state_dict
+        state = self._copy(saved_state(model)) if state_dict is None else state_dict
         self._pending = self._pool.submit(
             write_checkpoint, folder, model, tokenizer, step, canary=canary, state_dict=state
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +54,7 @@ def checks(config: TrainConfig, run: Path) -> Outlook:
     if config.model.init is not None and tokenizer is not None:
         fields = {"vocab_size": len(tokenizer), **config.model.init}
     shape = read_shape(fields or {})
-    found = [_model(config, shape, folder)]
+    found = [_model(config, shape, folder), *_adapters(config, shape)]
     if isinstance(records := _records(config), Check):
         found += [records, *_stated(config, run, shape)]
         return Outlook(found, None)
@@ -95,6 +97,31 @@ def _model(config: TrainConfig, shape: Shape | None, folder: Path | None) -> Che
     if shape is None:
         return Check("model", "note", f"{name}: parameters are reckoned for Qwen3, Llama and Mistral only")
     return Check("model", "ok", f"{name}: {shape.parameters:,} parameters in {config.model.dtype}")
+
+
+def _adapters(config: TrainConfig, shape: Shape | None) -> list[Check]:
+    lora = config.lora
+    if lora is None:
+        return []
+    if find_spec("peft") is None:
+        return [Check("adapters", "failed", "`lora` needs peft, which is not installed here: pip install peft")]
+    trained = _trained(config, shape)
+    if shape is None or trained is None:
+        text = "what they need is reckoned for the linear layers of Qwen3, Llama and Mistral only"
+        return [Check("adapters", "note", text)]
+    text = f"{trained:,} parameters are trained, {trained / shape.parameters:.2%} of the model's"
+    return [Check("adapters", "ok", text)]
+
+
+def _trained(config: TrainConfig, shape: Shape | None) -> int | None:
+    """Parameters that are trained; None where it cannot be told."""
+    lora = config.lora
+    if shape is None:
+        return None
+    if lora is None:
+        return shape.parameters
+    known = set(lora.target_modules or ()) <= set(shape.linear_layers())
+    return shape.adapter_parameters(lora.rank, lora.target_modules) if known else None
 
 
 def _records(config: TrainConfig) -> Records | Check:
@@ -199,9 +226,10 @@ def _footprint(
     here: bool,
 ) -> list[Check]:
     """Disk, memory and hours; of a run that is not for this machine a shortage here is none."""
-    if shape is None:
+    trained = _trained(config, shape)
+    if shape is None or trained is None:
         return []
-    weights = BYTES[config.model.dtype] * shape.parameters
+    weights = BYTES[config.model.dtype if config.lora is None else "float32"] * trained
     every = config.checkpoints.resume_every
     kept = every is not None and every <= steps
     budget = disk_budget_of(run, saved, kept, weights=weights, moments=MOMENTS * weights, vocabulary=shape.vocabulary)
@@ -218,25 +246,37 @@ def _disk(budget: DiskBudget, here: bool) -> Check:
 
 
 def _memory(config: TrainConfig, shape: Shape, longest: int) -> Check:
-    batch = config.batch
+    batch, model, lora = config.batch, config.model, config.lora
     tokens = batch.pack or min(batch.micro or batch.size, batch.size) * longest
     logits = 4 * shape.vocabulary * min(batch.logits_chunk or tokens, tokens)
+    if lora is None:
+        state = f"{size(shape.state_bytes(model.dtype))} of weights, gradients and AdamW in {model.dtype}"
+    else:
+        held = shape.state_bytes(model.dtype, shape.adapter_parameters(lora.rank, lora.target_modules))
+        state = f"{size(held)} of weights in {model.dtype} and of adapters in training"
+    again = batch.gradient_checkpointing
+    kept = shape.activation_bytes(tokens, model.compute or model.dtype, recomputed=again)
+    copy = f", {size(BYTES[model.compute] * shape.parameters)} of weights in {model.compute}" if model.compute else ""
     return Check(
         "memory",
         "ok",
-        f"{size(shape.state_bytes(config.model.dtype))} of weights, gradients and AdamW in {config.model.dtype}, over "
-        f"all GPUs; a forward pass of {tokens:,} tokens: about {size(shape.activation_bytes(tokens))} of activations "
-        f"if none is recomputed, {size(logits)} of logits",
+        f"{state}, over all GPUs; a forward pass of {tokens:,} tokens: about {size(kept)} of activations "
+        f"{'with all but layers’ inputs recomputed' if again else 'if none is recomputed'}, {size(logits)} of logits{copy}",
     )
 
 
 def _hours(config: TrainConfig, shape: Shape, steps: int, plan: Plan | None) -> Check:
+    flops = partial(
+        shape.train_flops_per_token,
+        recomputed=config.batch.gradient_checkpointing,
+        adapters=config.lora is not None,
+    )
     assumed = f"at {MFU:.0%} of {PEAK_FLOPS / 1e12:,.0f} TFLOP/s ({PEAK_GPU})"
     if plan is None:
         sequences, limit = steps * config.batch.size, config.data.max_length
         top = sequences * limit
-        thousand = gpu_hours(1000 * sequences * shape.train_flops_per_token(1000))
-        most = gpu_hours(top * shape.train_flops_per_token(limit))
+        thousand = gpu_hours(1000 * sequences * flops(1000))
+        most = gpu_hours(top * flops(limit))
         return Check(
             "hours",
             "note",
@@ -246,7 +286,7 @@ def _hours(config: TrainConfig, shape: Shape, steps: int, plan: Plan | None) -> 
     epochs = steps / plan.steps_per_epoch
     mean = plan.input_tokens_per_epoch / plan.rows
     tokens = plan.input_tokens_per_epoch * epochs
-    hours = gpu_hours(tokens * shape.train_flops_per_token(round(mean)))
+    hours = gpu_hours(tokens * flops(round(mean)))
     text = f"{tokens:,.0f} tokens in all; {hours:.3g} GPU hours {assumed}, padding and probes apart"
     return Check("hours", "ok", text)
 

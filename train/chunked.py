@@ -53,7 +53,8 @@ def _summing(head: torch.nn.Module, labels_BT: torch.Tensor, chunk: int) -> Iter
             for h, t in zip(hidden_ND.split(chunk), target_N.split(chunk), strict=True)
         ]
         found.append(torch.stack([sums for _, sums in parts]).sum(0))
-        return torch.stack([nll for nll, _ in parts]).sum()[None, None, None]
+        # Not a view of a sum: FSDP hangs its hooks on what a module returns, and warns of views.
+        return torch.stack([nll for nll, _ in parts])[:, None, None].sum(0, keepdim=True)
 
     head.forward = forward
     try:

@@ -8,6 +8,7 @@ from typing import Literal
 from ..dynamics.errors import ConfigError
 from .batching import BatchConfig
 from .data import DataConfig
+from .lora import LoraConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .schedule import CheckpointsConfig, ScheduleConfig, checkpoint_steps
@@ -30,6 +31,7 @@ class TrainConfig:
     schedule: ScheduleConfig
     batch: BatchConfig = field(default_factory=BatchConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    lora: LoraConfig | None = None  # train adapters in place of the weights; null: full fine-tuning
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
@@ -42,5 +44,9 @@ class TrainConfig:
             raise ConfigError(f"`seed` is {self.seed}: give 0 or more")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"`threads` is {self.threads}: give 1 or more, or leave it out")
+        if self.lora is not None and self.model.path is None:
+            raise ConfigError(
+                "`lora` is given with `model.init`: an adapter needs a model to go over; give `model.path`"
+            )
         if self.schedule.steps is not None:  # known without the data, so told before anything is loaded
             checkpoint_steps(self.schedule.steps, self.checkpoints)

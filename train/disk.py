@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..dynamics.errors import ConfigError
 from ..dynamics.record import step_name
+from .lora import saved_state
 from .plan import Plan
 from .resume import resume_folder
 
@@ -46,8 +47,8 @@ class DiskBudget:
 def disk_budget(
     run: Path, plan: Plan, resume_every: int | None, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> DiskBudget:
-    """Bytes of the checkpoints that `run` lacks and of its full states, from the model's own sizes."""
-    tensors = {tensor.data_ptr(): tensor.nbytes for tensor in model.state_dict().values()}  # tied weights once
+    """Bytes of the checkpoints that `run` lacks and of its full states, from the sizes of what is saved of the model."""
+    tensors = {tensor.data_ptr(): tensor.nbytes for tensor in saved_state(model).values()}  # tied weights once
     weights = sum(tensors.values())
     moments = MOMENTS * sum(p.nbytes for p in model.parameters() if p.requires_grad)
     kept = resume_every is not None and resume_every <= plan.total_steps

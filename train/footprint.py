@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 KINDS = ("qwen3", "llama", "mistral")  # gated feed-forward, grouped queries, RMSNorm, no biases
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 STATES = 4  # weights, gradients and AdamW's two moments, all in the dtype of the weights
-ACTIVATION = 34  # bytes a token, layer and unit of width that a 16-bit forward pass keeps for the backward pass
+ACTIVATIONS = 17  # numbers a token, layer and unit of width that a forward pass keeps for the backward pass
 PEAK_GPU, PEAK_FLOPS = "H100 SXM, bf16 dense", 989e12  # FLOP/s on the maker's data sheet
 MFU = 0.4  # model FLOPs utilisation: what a well-kept full fine-tuning reaches
 
@@ -41,27 +41,46 @@ class Shape:
         block = attention + 3 * self.hidden * self.intermediate + norms
         return self.layers * block + self.hidden + self.embedding * (1 if self.tied else 2)
 
-    def train_flops_per_token(self, length: int) -> float:
+    def linear_layers(self) -> dict[str, int]:
+        """Width in and out of each linear layer of a block, added up: what one rank of an adapter on it takes."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        attention = {"q_proj": queries, "k_proj": keys, "v_proj": keys, "o_proj": queries}
+        wide = dict.fromkeys(("gate_proj", "up_proj", "down_proj"), self.intermediate)
+        return {name: self.hidden + width for name, width in (attention | wide).items()}
+
+    def adapter_parameters(self, rank: int, names: Collection[str] | None) -> int:
+        """Of LoRA on the layers named in every block (None: all linear ones); names that the block has not count nothing."""
+        widths = self.linear_layers()
+        return self.layers * rank * sum(widths[name] for name in widths if names is None or name in names)
+
+    def train_flops_per_token(self, length: int, *, recomputed: bool = False, adapters: bool = False) -> float:
         """Forward and backward, per token of a sequence of `length` tokens.
 
         6 per parameter that is multiplied (the output embedding is, the input's is looked up), and 6 x layers x width x
         length for causal attention: PaLM (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), half of its attention
-        term, as the masked half need not be computed. Recomputed activations are not counted.
+        term, as the masked half need not be computed. Of the 6, a forward pass is 2, and so are the gradients of what
+        flows and those of the weights: layers that are recomputed add 2, and weights that stay fixed take 2 away.
         """
         multiplied = self.parameters - (0 if self.tied else self.embedding)
-        return 6 * multiplied + 6 * self.layers * self.heads * self.head_dim * length
+        attention = self.layers * self.heads * self.head_dim * length
+        again = multiplied - self.embedding + attention if recomputed else 0
+        return 2 * ((3 - adapters) * multiplied + 3 * attention + again)
 
-    def state_bytes(self, dtype: str) -> int:
-        """Weights, gradients and optimiser, over all devices together."""
-        return STATES * BYTES[dtype] * self.parameters
+    def state_bytes(self, dtype: str, adapters: int | None = None) -> int:
+        """Weights, gradients and optimiser, over all devices together; with so many parameters of `adapters`, in float32,
+        the weights without gradients and optimiser."""
+        if adapters is None:
+            return STATES * BYTES[dtype] * self.parameters
+        return BYTES[dtype] * self.parameters + STATES * BYTES["float32"] * adapters
 
-    def activation_bytes(self, tokens: int) -> int:
-        """What a forward pass of `tokens` keeps for the backward pass: an order of magnitude.
+    def activation_bytes(self, tokens: int, dtype: str = "bfloat16", *, recomputed: bool = False) -> int:
+        """What a forward pass of `tokens`, computed in `dtype`, keeps for the backward pass: an order of magnitude.
 
-        34 bytes a token, layer and unit of width in 16 bits, attention not stored (Korthikanti et al. 2022,
-        arXiv 2205.05198, eq. 2).
+        17 numbers a token, layer and unit of width, attention not stored (Korthikanti et al. 2022, arXiv 2205.05198,
+        eq. 2: 34 bytes in 16 bits); with recomputation each layer's input, and all of one layer at a time.
         """
-        return ACTIVATION * tokens * self.hidden * self.layers
+        numbers = self.layers + ACTIVATIONS if recomputed else ACTIVATIONS * self.layers
+        return BYTES[dtype] * numbers * tokens * self.hidden
 
 
 def read_shape(fields: Mapping[str, Any]) -> Shape | None:

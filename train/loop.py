@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from rich.console import Console
-from transformers import PreTrainedModel
 
 from ..dynamics.alerts import loss_not_finite
 from ..dynamics.errors import ConfigError, SftscopeError, Stopped
 from ..dynamics.record import create_run
-from .at_checkpoint import AtCheckpoint, checkpoint_folder
+from .at_checkpoint import SHARDED, AtCheckpoint, checkpoint_folder
 from .batching import epoch_order
 from .checkpoint import CheckpointWriter, drop_later
+from .compute import make_lean_and_fast, open_accelerator
 from .config import TrainConfig
 from .data import data_warnings, encode, first_rows, read_heldout
 from .disk import check_disk, disk_budget
 from .heldout import HeldOut
 from .hooks import CheckpointHook
+from .lora import add_lora, keep_adapters_only
 from .model import base_identity, load
 from .packing import fill_share
 from .plan import check_positions, explain, make_plan
@@ -75,23 +74,32 @@ def train(
 
     with quiet_libraries():
         records = first_rows(read_records(config.data.path, config.data.columns), config.data)
-        model, tokenizer = load(config.model, config.seed)
+        base, tokenizer = load(config.model, config.seed)
+        model = base if config.lora is None else add_lora(base, config.lora, config.seed)
         examples, dropped = encode(records, tokenizer, config.data)
         heldout = read_heldout(tokenizer, config.data)
         plan = make_plan(config, examples, dropped)
-        check_positions(getattr(model.config, "max_position_embeddings", None), plan)
-        stops = getattr(model.generation_config, "eos_token_id", None)
+        check_positions(getattr(base.config, "max_position_embeddings", None), plan)
+        stops = getattr(base.generation_config, "eos_token_id", None)
         warnings = data_warnings(records, examples, tokenizer, stops, config.data)
         budget = disk_budget(run, plan, config.checkpoints.resume_every, model, tokenizer)
         check_disk(run, budget)
         info = {**(extra or {}), **run_info(config, plan, base_identity(config.model), rows=len(records))}
-        accelerator = _accelerator(config, run, hooks)
+        accelerator = open_accelerator(config, run)
+        if hooks and accelerator.distributed_type in SHARDED:
+            raise ConfigError(
+                f"probes need the whole model in one process and {accelerator.distributed_type.value} shards it: "
+                "train without probes inside (`probes.during: []`), and run `sftscope watch` beside it"
+            )
+        make_lean_and_fast(base, config, accelerator.device)
         accelerator.wait_for_everyone()  # no process may find the run begun that another is just beginning
         if accelerator.is_main_process:
             create_run(run, info, identity=IDENTITY)
         accelerator.wait_for_everyone()
 
         trainer, notes = without_what_fails(prepare(config, accelerator, model, tokenizer, examples, plan))
+        if config.lora is not None:
+            keep_adapters_only(accelerator, trainer.model)
         state = resume_folder(run) if resume else None
         counters = Counters(**read_resume(state, accelerator)) if state is not None else Counters()
         if accelerator.is_main_process:
@@ -185,30 +193,18 @@ def _epoch(trainer: Trainer, epoch: int) -> list[list[int]]:
     return epoch_order(len(trainer.examples), config.seed, epoch, order, lengths, bucket, config.batch.size)
 
 
-def _accelerator(config: TrainConfig, run: Path, hooks: Sequence[CheckpointHook]) -> Accelerator:
-    accelerator = Accelerator(
-        log_with=None if config.tracking.to == "none" else config.tracking.to,
-        project_dir=str(run),
-    )
-    if hooks and accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise ConfigError(
-            f"probes need the whole model in one process and {accelerator.distributed_type.value} shards it: "
-            "train without probes and run `sftscope watch` beside it"
-        )
-    return accelerator
-
-
 def _report(
     say: Callable[[str], None],
     trainer: Trainer,
-    model: PreTrainedModel,
+    model: torch.nn.Module,
     counters: Counters,
     disk: str,
     notes: Sequence[str],
 ) -> None:
     accelerator, pack = trainer.accelerator, trainer.config.batch.pack
     world = accelerator.num_processes
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    parameters = (sum(n for n, trained in counts if trained), sum(n for n, _ in counts))
     device = str(accelerator.device)
     fill = fill_share(_epoch(trainer, 0), trainer.lengths, pack, world) if pack and trainer.packed else None
     lines = explain(trainer.config, trainer.plan, parameters=parameters, world=world, device=device, fill=fill)

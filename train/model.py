@@ -22,12 +22,19 @@ class ModelConfig:
     init: dict[str, Any] | None = None  # fields of a Hugging Face config with `model_type`; random weights
     tokenizer: str | None = None  # folder or hub id; null: the model's own
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of weights, gradients and optimiser state
+    compute: Literal["bfloat16"] | None = None  # what layers compute in, over weights in float32; null: `dtype`
+    compile: bool = False  # layers by torch.compile: faster after minutes, equal up to rounding
     architecture: dict[str, Any] | None = None  # fields of its config.json, for `doctor` where the model is not at hand
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.init is None):
             given = f"`model.path` is {self.path!r} and `model.init` is {self.init!r}"
             raise ConfigError(f"{given}: give exactly one, a model to start from or the fields of a new one")
+        if self.compute is not None and self.dtype != "float32":
+            raise ConfigError(
+                f"`model.compute` is {self.compute} over weights in {self.dtype}, whose updates would be rounded away: "
+                "set `model.dtype: float32`, or leave `compute` out to compute in what the weights are"
+            )
         if self.init is not None:
             if "model_type" not in self.init:
                 raise ConfigError(
@@ -69,7 +76,7 @@ def known_architecture(config: ModelConfig) -> tuple[dict[str, Any] | None, Path
         return dict(config.init or {}), None
     folder = Path(config.path).expanduser()
     if not folder.is_dir() and not _looks_like_hub(config.path):
-        weights.check_folder(folder)
+        _check_model(folder)
     if not folder.is_dir():
         from huggingface_hub import try_to_load_from_cache
 
@@ -77,7 +84,7 @@ def known_architecture(config: ModelConfig) -> tuple[dict[str, Any] | None, Path
         if not isinstance(cached, str):
             return config.architecture, None
         folder = Path(cached).parent
-    weights.check_folder(folder)
+    _check_model(folder)
     fields = json.loads((folder / "config.json").read_text())
     for name, stated in (config.architecture or {}).items():
         if fields.get(name, stated) != stated:
@@ -107,9 +114,15 @@ def check_folder(path: str) -> None:
     """CheckpointError when a model folder is missing, incomplete or damaged, or a hub id is not to be had."""
     folder = Path(path).expanduser()
     if folder.exists() or not _looks_like_hub(path):
-        weights.check_folder(folder)
+        _check_model(folder)
     else:
         _check_hub(path)
+
+
+def _check_model(folder: Path) -> None:
+    if weights.is_adapter(folder):  # transformers would load it over its base, and train something that is neither
+        raise CheckpointError(f"{folder} is an adapter, and training begins from a model: {weights.MERGE}")
+    weights.check_folder(folder)
 
 
 def _looks_like_hub(path: str) -> bool:

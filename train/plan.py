@@ -67,14 +67,14 @@ def explain(
     config: TrainConfig,
     plan: Plan,
     *,
-    parameters: int,
+    parameters: tuple[int, int],
     world: int,
     device: str,
     fill: tuple[float, float] | None = None,
 ) -> list[str]:
     """The plan as lines for a log, each number with what it follows from.
 
-    `fill` is what `packing.fill_share` says of an epoch, where rows are packed.
+    `parameters` are those trained and all; `fill` is what `packing.fill_share` says of an epoch, where rows are packed.
     """
     batch, schedule, rows = config.batch, config.schedule, plan.rows
     share = -(-batch.size // world)
@@ -93,12 +93,13 @@ def explain(
         forwards = f"padded to {batch.pack:,} tokens or fewer per forward"
     else:
         forwards = f"{micro} per forward = {-(-share // micro)} accumulated"
+    forwards += ", activations recomputed" if batch.gradient_checkpointing else ""
     tracking = config.tracking
     saved, more = plan.checkpoints[:12], len(plan.checkpoints) - 12
     resume = config.checkpoints.resume_every
     decay = "constant" if schedule.kind == "constant" else f"cosine to {schedule.final_lr_share:g} of it"
     return [
-        f"model        {parameters:,} trainable parameters in {config.model.dtype} on {device}",
+        f"model        {_model(config, *parameters)} on {device}",
         f"rows         {rows:,} of {config.data.path.name}{dropped}{cut}; the longest has {plan.longest:,} tokens",
         f"tokens       {plan.labelled_tokens_per_epoch:,} of {plan.input_tokens_per_epoch:,} carry loss, per epoch",
         f"batch        {batch.size} sequences / {world} process{'es' * (world > 1)} / {forwards}; "
@@ -112,3 +113,16 @@ def explain(
         + (f"state every {resume:,} steps" if resume else "no state is kept (`checkpoints.resume_every`)"),
         f"tracking     {tracking.to}" + (f" ({tracking.mode}), in the run folder" if tracking.to == "wandb" else ""),
     ]
+
+
+def _model(config: TrainConfig, trained: int, parameters: int) -> str:
+    model, lora = config.model, config.lora
+    computed = f", computed in {model.compute}" if model.compute else ""
+    computed += ", compiled" if model.compile else ""
+    if lora is None:
+        return f"{trained:,} trainable parameters in {model.dtype}{computed}"
+    where = "all linear layers" if lora.target_modules is None else ", ".join(lora.target_modules)
+    return (
+        f"{trained:,} of {parameters:,} parameters trained, adapters of rank {lora.rank} x {lora.alpha / lora.rank:g} on "
+        f"{where} over {model.dtype}{computed}"
+    )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..dynamics.errors import RecordError
+from ..dynamics.errors import ConfigError, RecordError
 from ..dynamics.record import RUN_FILE, Run, config_hash
-from ..dynamics.settings import to_mapping
+from ..dynamics.settings import from_mapping, to_mapping
 from ..dynamics.storage import content_key, sha256_file
 from .config import TrainConfig
 from .plan import Plan
@@ -32,8 +31,13 @@ def identity(config: TrainConfig) -> dict[str, Any]:
         del mapping["checkpoints"][name]
     del mapping["data"]["heldout"]
     del mapping["model"]["architecture"]  # says what the model is, and decides nothing
-    if mapping["data"]["rows"] is None:  # all of them: as in runs that were begun when nothing else could be said
-        del mapping["data"]["rows"]
+    del mapping["batch"]["gradient_checkpointing"]  # computes the same numbers twice
+    # Left as they are, these say what runs did that were begun before they could be set.
+    for section, name, unset in (("data", "rows", None), ("model", "compute", None), ("model", "compile", False)):
+        if mapping[section][name] == unset:
+            del mapping[section][name]
+    if mapping["lora"] is None:
+        del mapping["lora"]
     mapping["data"]["path"] = config.data.path.name
     for name in ("path", "tokenizer"):
         value = mapping["model"][name]
@@ -52,7 +56,7 @@ def run_info(config: TrainConfig, plan: Plan, base: dict[str, Any], *, rows: int
         "data": {"path": config.data.path.name, "sha256": data_sha256(config.data.path), "rows": rows},
         "primaries": {"declared": declared, "sha256": content_key(declared, length=64)},
         "plan": asdict(plan),
-        "versions": versions(),
+        "versions": versions(peft=config.lora is not None),
     }
 
 
@@ -62,10 +66,12 @@ def run_id(run: Path) -> str:
     return content_key(info["config_hash"], info["created"], length=16)
 
 
-def versions() -> dict[str, str]:
+def versions(*, peft: bool = False) -> dict[str, str]:
+    """Versions of what trained the run, peft's where it did."""
     from .. import __version__
 
-    libraries = {name: version(name) for name in ("torch", "transformers", "accelerate")}
+    names = ("torch", "transformers", "accelerate") + (("peft",) if peft else ())
+    libraries = {name: version(name) for name in names}
     return {"sftscope": __version__, **libraries, "python": platform.python_version()}
 
 
@@ -101,7 +107,7 @@ def check_new(run: Path, config: TrainConfig, *, resume: bool) -> None:
     if there.get("config_hash") != mine:
         raise RecordError(
             f"{run} belongs to another run: its `config_hash` is {there.get('config_hash')!r}, this one's is {mine!r}"
-            f"{_difference(there.get('config', {}), to_mapping(config))}. "
+            f"{_difference(there.get('config'), config)}. "
             "Give another output folder, or the config that made this one (it is in its run.json)"
         )
     if resume_folder(run) is None and not _before_first_state(run, config):
@@ -122,15 +128,18 @@ def _before_first_state(run: Path, config: TrainConfig) -> bool:
     return every is not None and (len(steps) == 0 or int(steps["step"].iloc[-1]) <= every)
 
 
-def _difference(there: dict[str, Any], mine: dict[str, Any]) -> str:
-    """The first setting that differs, for the error message."""
-    for section in mine:
-        old, new = there.get(section), mine[section]
-        if json.dumps(old, default=str) == json.dumps(new, default=str):
-            continue
-        if isinstance(old, dict) and isinstance(new, dict):
-            for key in new:
-                if old.get(key) != new[key]:
-                    return f" (`{section}.{key}` was {old.get(key)!r} and is {new[key]!r})"
-        return f" (`{section}` was {old!r} and is {new!r})"
+def _difference(there: Any, config: TrainConfig) -> str:
+    """The first decisive setting that differs, for the error message; nothing where the other run's cannot be read."""
+    try:
+        old, new = identity(from_mapping(TrainConfig, there)), identity(config)
+    except ConfigError:
+        return ""
+    for section in {**new, **old}:
+        before, now = old.get(section), new.get(section)
+        if isinstance(before, dict) and isinstance(now, dict):
+            for key in {**now, **before}:
+                if before.get(key) != now.get(key):
+                    return f" (`{section}.{key}` was {before.get(key)!r} and is {now.get(key)!r})"
+        elif before != now:
+            return f" (`{section}` was {before!r} and is {now!r})"
     return ""

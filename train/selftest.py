@@ -16,6 +16,7 @@ from .batching import collate
 from .chunked import HeadError, chunked_token_sums
 from .data import Example
 from .hooks import undisturbed
+from .lora import plain
 from .objective import token_sums
 from .packing import collate_packed
 from .update import Trainer
@@ -94,28 +95,28 @@ def check_head(trainer: Trainer, example: Example) -> str | None:
     batch = {name: tensor.to(trainer.accelerator.device) for name, tensor in collate([example], 0).items()}
     labels = batch.pop("labels")
     with undisturbed(trainer.model):
-        plain, _ = token_sums(trainer.model(**batch, use_cache=False).logits, labels)
+        whole, _ = token_sums(trainer.model(**batch, use_cache=False).logits, labels)
         try:
             chunked, found = chunked_token_sums(trainer.model, head, batch, labels, max(1, example.labelled // 2))
         except HeadError as error:
             return str(error)
-    per_token = torch.stack([chunked, found[0]]).sub(plain).abs().max() / example.labelled
+    per_token = torch.stack([chunked, found[0]]).sub(whole).abs().max() / example.labelled
     if per_token <= ROUNDING.get(_dtype(trainer), ROUNDING[torch.float32]):
         return None
     return f"something follows this model's output embedding (the loss is off by {per_token:.2g} nats a token)"
 
 
 def packing_problem(
-    model: torch.nn.Module, plain: Any, examples: Sequence[Example], device: torch.device, dtype: torch.dtype
+    model: torch.nn.Module, bare: Any, examples: Sequence[Example], device: torch.device, dtype: torch.dtype
 ) -> str | None:
     """Why this model's sequences cannot share a row, or None: tried on the first rows of the data.
 
-    `plain` is the model without its wrappers (DDP, FSDP); `dtype` what it computes in.
+    `bare` is the model without its wrappers (DDP, FSDP, peft); `dtype` what it computes in.
     """
-    taken = signature(plain.forward).parameters
+    taken = signature(bare.forward).parameters
     if "position_ids" not in taken and all(p.kind != p.VAR_KEYWORD for p in taken.values()):
         return "this model takes no position ids"
-    rows = _heads(plain, examples)
+    rows = _heads(bare, examples)
     if len(rows) < 2:
         return None
     check = check_packing(model, rows, device, dtype)
@@ -135,8 +136,8 @@ def without_what_fails(trainer: Trainer) -> tuple[Trainer, list[str]]:
     notes: list[str] = []
     if trainer.packed:
         accelerator = trainer.accelerator
-        plain = accelerator.unwrap_model(trainer.model)
-        problem = packing_problem(trainer.model, plain, trainer.examples, accelerator.device, _dtype(trainer))
+        bare = plain(accelerator.unwrap_model(trainer.model))
+        problem = packing_problem(trainer.model, bare, trainer.examples, accelerator.device, _dtype(trainer))
         if _anywhere(trainer, problem is not None):
             trainer = replace(trainer, packed=False)
             notes.append(
@@ -153,18 +154,19 @@ def without_what_fails(trainer: Trainer) -> tuple[Trainer, list[str]]:
     return trainer, notes
 
 
-def _heads(plain: Any, examples: Sequence[Example]) -> list[Example]:
+def _heads(bare: Any, examples: Sequence[Example]) -> list[Example]:
     """The heads of the first rows of two tokens or more, within the positions that the model was made for."""
-    limit = getattr(plain.config, "max_position_embeddings", None)
+    limit = getattr(bare.config, "max_position_embeddings", None)
     width = HEAD if limit is None else max(2, min(HEAD, limit // SEQUENCES))
     rows = list(islice((e for e in examples if len(e.input_ids) >= 2), SEQUENCES))
     return [Example(row.input_ids[:width], row.labels[:width]) for row in rows]
 
 
 def _dtype(trainer: Trainer) -> torch.dtype:
-    """What the model computes in."""
-    mixed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(str(trainer.accelerator.mixed_precision))
-    return mixed or next(p.dtype for p in trainer.model.parameters() if p.is_floating_point())
+    """What the model computes in when undisturbed: the dtype of its weights, or what FSDP gathers them in."""
+    if trainer.accelerator.is_fsdp2 and trainer.config.model.compute is not None:
+        return torch.bfloat16
+    return next(p.dtype for p in trainer.model.parameters() if p.is_floating_point())
 
 
 def _anywhere(trainer: Trainer, failed: bool) -> bool:

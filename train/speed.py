@@ -38,6 +38,7 @@ class Speed:
     """What tokens and seconds are turned into."""
 
     shape: Shape | None
+    adapters: bool  # of the weights only adapters are trained
     peak: float | None  # FLOP/s of one device
     devices: int
     device: torch.device
@@ -46,11 +47,12 @@ class Speed:
         """`tokens_per_s`, over all devices and without padding; `mfu` where the peak is known; `peak_memory_bytes`.
 
         `lengths`: tokens [N] of the sequences of the step. MFU is the arithmetic that the model's forward and backward
-        passes need (`Shape.train_flops_per_token`) over what the devices could do in the time at their peak.
+        passes need (`Shape.train_flops_per_token`; not what is computed again) over what the devices could do in the
+        time at their peak.
         """
         found = {"tokens_per_s": int(lengths.sum()) / seconds, "peak_memory_bytes": peak_memory(self.device)}
         if self.shape is not None and self.peak is not None:
-            flops = sum(int(n) * self.shape.train_flops_per_token(int(n)) for n in lengths)
+            flops = sum(int(n) * self.shape.train_flops_per_token(int(n), adapters=self.adapters) for n in lengths)
             found["mfu"] = flops / (seconds * self.peak * self.devices)
         return found
 

@@ -20,6 +20,7 @@ from .chunked import chunked_token_sums
 from .config import TrainConfig
 from .data import Example
 from .footprint import read_shape
+from .lora import plain
 from .objective import token_sums
 from .optim import make_optimizer
 from .packing import bucketed_rows, collate_packed, packed_rows
@@ -73,7 +74,8 @@ def prepare(
     set_seed(config.seed, device_specific=True)  # the same whether the weights were drawn or read
     peak = config.tracking.peak_tflops
     speed = Speed(
-        shape=read_shape(model.config.to_dict()),
+        shape=read_shape(plain(model).config.to_dict()),
+        adapters=config.lora is not None,
         peak=known_peak(accelerator.device) if peak is None else peak * 1e12,
         devices=accelerator.num_processes,
         device=accelerator.device,
@@ -90,7 +92,7 @@ def prepare(
         pad_id=pad,
         plan=plan,
         packed=config.batch.pack is not None,
-        head=model.get_output_embeddings(),
+        head=plain(model).get_output_embeddings(),
         logits_chunk=config.batch.logits_chunk,
         speed=speed,
     )

@@ -36,7 +36,7 @@ class Losses(TrainerCallback):
         self.logs.append({k: v for k, v in logs.items() if k in ("loss", "grad_norm", "learning_rate", "epoch")})
 
 
-def trainer(folder, model_dir, callbacks=(), processing_class=True, **arguments):
+def trainer(folder, model_dir, callbacks=(), processing_class=True, wrap=lambda model: model, **arguments):
     """A Trainer on a model with dropout, 12 updates: what draws a random number out of turn changes every later loss."""
     set_seed(3)
     settings = {
@@ -55,7 +55,7 @@ def trainer(folder, model_dir, callbacks=(), processing_class=True, **arguments)
         "seed": 3,
     } | arguments
     return Trainer(
-        model=AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32),
+        model=wrap(AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)),
         args=TrainingArguments(**settings),
         train_dataset=Rows(),
         processing_class=AutoTokenizer.from_pretrained(model_dir) if processing_class else None,
@@ -122,13 +122,40 @@ def test_checkpoints_are_whole_and_answer_as_the_model_that_trained(model_dir, t
         verify_model(load_model(Checkpoint(12, folders[12])), folders[2])
 
 
-def test_mixed_precision_is_known_to_the_canary(model_dir, tmp_path):
+def test_under_mixed_precision_the_canary_is_of_the_weights(model_dir, tmp_path):
     from sftscope.probes.checkpoints import Checkpoint, load_model
 
     trainer(tmp_path, model_dir, [SftscopeCallback(tmp_path / "run")], bf16=True, max_steps=2).train()
     for step, folder in Run(tmp_path / "run").checkpoints().items():
-        assert read_manifest(folder)["canary"]["dtype"] == "bfloat16"
+        # Of the weights in float32, which tells neighbouring checkpoints apart, not of what autocast makes of them.
+        assert read_manifest(folder)["canary"]["dtype"] == "float32"
         load_model(Checkpoint(step, folder))
+
+
+def test_an_adapter_is_saved_and_shown_merged(model_dir, tmp_path):
+    import peft
+    from sftscope.probes.checkpoints import Checkpoint, load_model
+
+    seen = {}
+
+    def hook(step, model, folder):
+        seen[step] = model(torch.tensor([[5, 6, 7]])).logits
+        return []
+
+    def wrap(model):
+        return peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=["q_proj", "up_proj"]))
+
+    alone, watched = Losses(), Losses()
+    trainer(tmp_path / "a", model_dir, [alone], wrap=wrap).train()
+    callback = SftscopeCallback(tmp_path / "run", SCHEDULE, hooks=[hook])
+    trainer(tmp_path / "b", model_dir, [watched, callback], wrap=wrap).train()
+    assert watched.logs == alone.logs
+    for step, folder in Run(tmp_path / "run").checkpoints().items():
+        assert not (folder / "model.safetensors").exists()
+        with torch.no_grad():
+            assert torch.equal(load_model(Checkpoint(step, folder))(torch.tensor([[5, 6, 7]])).logits, seen[step])
+    assert not torch.equal(seen[0], seen[12])
+    assert Run(tmp_path / "run").info["base"]["path"] == model_dir.name
 
 
 def test_a_row_says_over_how_many_steps_its_loss_is_a_mean(model_dir, tmp_path):
@@ -195,7 +222,7 @@ def test_what_cannot_be_recorded_is_told_before_the_first_step(model_dir, tmp_pa
         trainer(tmp_path, model_dir, [SftscopeCallback(tmp_path / "run", CheckpointsConfig(at=(99,)))]).train()
     adapted = trainer(tmp_path, model_dir, [SftscopeCallback(tmp_path / "run")])
     adapted.callback_handler.model = torch.nn.Sequential(adapted.model)
-    with pytest.raises(ConfigError, match="merge the adapter"):
+    with pytest.raises(ConfigError, match="Sequential, neither a transformers"):
         adapted.callback_handler.on_train_begin(adapted.args, adapted.state, adapted.control)
     assert not (tmp_path / "run").exists()
 

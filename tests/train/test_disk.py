@@ -63,6 +63,16 @@ def test_the_budget_is_what_is_written(tiny, fit, budgets, tokenizer_dir, tmp_pa
     assert (budgets[1].checkpoints, budgets[1].states) == (1, 1)  # 0 … 10 are there, and a state
 
 
+def test_of_adapters_the_budget_is_of_adapters(fit, budgets, tmp_path):
+    with pytest.raises(Killed):
+        fit("broken", lora={"rank": 32}, on_progress=die_at(11), **SETTINGS)
+    run, budget = tmp_path / "broken", budgets[0]
+    saved = (run / "checkpoints" / "step-000004" / "adapter_model.safetensors").stat().st_size
+    state = (run / "resume" / "step-000010" / "model.safetensors").stat().st_size
+    assert saved == pytest.approx(budget.checkpoint_bytes - disk.TOKENIZER_BYTES * 65, rel=0.05)
+    assert 3 * state == pytest.approx(budget.state_bytes, rel=0.05)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_tied_weights_are_written_once(tiny, tokenizer_dir, tmp_path, tied):
     """A model that is mostly its embeddings."""

@@ -100,7 +100,7 @@ def test_mfu_is_the_arithmetic_over_what_the_devices_could_do():
     from sftscope.train.speed import Speed
 
     shape = Shape("qwen3", 64, 128, 2, 4, 2, 16, 100, True)
-    speed = Speed(shape, 1e9, 2, torch.device("cpu"))
+    speed = Speed(shape, False, 1e9, 2, torch.device("cpu"))
     row = speed.row(np.array([10, 30]), 0.5)
     flops = 10 * shape.train_flops_per_token(10) + 30 * shape.train_flops_per_token(30)
     assert math.isclose(row["mfu"], flops / (0.5 * 1e9 * 2))

@@ -1,10 +1,5 @@
 """Two processes train what one trains: the tokens of a window are summed over both, the gradients too."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -38,25 +33,15 @@ loop.train(from_mapping(TrainConfig, json.loads(sys.argv[1])), run, quiet=True)
 """
 
 
-def launch(script, tmp_path, mapping, name):
-    """Run a script in two processes, to its end."""
-    (tmp_path / "script.py").write_text(script)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    arguments = [str(tmp_path / "script.py"), json.dumps(mapping), str(tmp_path / name)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [{"micro": 1}, {"pack": 40, "logits_chunk": 7}], ids=["padded", "packed"])
-def test_two_processes_equal_one(tiny, fit, mapping, tmp_path, rows_of, weights_of, batch):
+def test_two_processes_equal_one(tiny, fit, mapping, tmp_path, launch, rows_of, weights_of, batch):
     # 9 rows in windows of 4: the last window has one row, so one process has nothing to do in it.
 
     data = tiny.write_rows(tmp_path / "nine.jsonl", tiny.make_rows(9))
     changes = {"data": {"path": str(data)}, "batch": {"size": 4} | batch, "checkpoints": {"resume_every": 4}}
     alone = fit("alone", **changes)
-    launch(SCRIPT, tmp_path, mapping(**changes), "both")
+    launch(SCRIPT, mapping(**changes), tmp_path / "both")
     one, two = rows_of(alone), rows_of(tmp_path / "both")
     assert [r["tokens"] for r in one] == [r["tokens"] for r in two]
     for key in ("loss", "grad_norm", "entropy"):
@@ -66,7 +51,7 @@ def test_two_processes_equal_one(tiny, fit, mapping, tmp_path, rows_of, weights_
 
 
 @pytest.mark.slow
-def test_any_process_may_be_asked_for_a_checkpoint_and_all_agree(mapping, tmp_path):
-    launch(ASKING, tmp_path, mapping(checkpoints={"resume_every": 5}), "run")
+def test_any_process_may_be_asked_for_a_checkpoint_and_all_agree(mapping, tmp_path, launch):
+    launch(ASKING, mapping(checkpoints={"resume_every": 5}), tmp_path / "run")
     assert list(Run(tmp_path / "run").checkpoints()) == [3, 6, 12]
     assert not (tmp_path / "run" / "save").exists()
