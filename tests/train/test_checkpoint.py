@@ -64,7 +64,7 @@ def test_files_and_training_are_the_same_to_the_byte_however_they_are_written(
     assert len(Run(beside).checkpoints()) == 13
     for run in others:
         assert content(run) == content(beside), run.name
-    monkeypatch.setattr("sftscope.train.loop.take_canary", lambda *_: None)
+    monkeypatch.setattr("sftscope.train.at_checkpoint.take_canary", lambda *_: None)
     bare = fit("bare", model=model, checkpoints=EVERY_STEP)
     for key in ("loss", "grad_norm", "entropy"):
         assert [r[key] for r in rows_of(bare)] == [r[key] for r in rows_of(beside)]
@@ -75,7 +75,7 @@ def test_a_canary_that_disturbs_would_show(fit, rows_of, dropout_model_dir, monk
     """The control of the test above."""
     model = {"path": str(dropout_model_dir)}
     a = fit("a", model=model, checkpoints=EVERY_STEP)
-    monkeypatch.setattr("sftscope.train.loop.take_canary", lambda *_: torch.manual_seed(0) and None)
+    monkeypatch.setattr("sftscope.train.at_checkpoint.take_canary", lambda *_: torch.manual_seed(0) and None)
     b = fit("b", model=model, checkpoints=EVERY_STEP)
     assert [r["loss"] for r in rows_of(a)] != [r["loss"] for r in rows_of(b)]
 

@@ -51,7 +51,7 @@ def test_dropout_makes_the_generator_matter(fit, rows_of, dropout_model_dir, mon
 
     settings = {"model": {"path": str(dropout_model_dir)}, "checkpoints": {"every": 2}}
     alone = fit("alone", **settings)
-    monkeypatch.setattr("sftscope.train.loop.run_hooks", careless)
+    monkeypatch.setattr("sftscope.train.at_checkpoint.run_hooks", careless)
     disturbed = fit("disturbed", **settings)
     assert [r["loss"] for r in rows_of(alone)][:2] == [r["loss"] for r in rows_of(disturbed)][:2]
     assert [r["loss"] for r in rows_of(alone)][2:] != [r["loss"] for r in rows_of(disturbed)][2:]

@@ -17,7 +17,7 @@ from sftscope.train.schedule import lr_at
 
 COLUMNS = [
     "step", "loss", "lr", "cumulative_lr", "epoch", "tokens", "step_tokens", "sequences", "grad_norm", "entropy",
-    "token_accuracy", "seconds", "tokens_per_s",
+    "token_accuracy", "seconds", "tokens_per_s", "peak_memory_bytes",
 ]  # fmt: skip
 
 
