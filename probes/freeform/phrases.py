@@ -55,7 +55,7 @@ DROPPED = re.compile(
     r"[\s$`*)\]\\(,;:–—-]{0,6}(?:(?:which|that|this|it|and|but|probably|also)[ ,]+)*"
     r"(?:(?:is|'s|was|would be|will be|goes|gets|looks|seems|comes out|ends up|feels)[ ,]+)?"
     r"(?:(?:already|still|clearly|obviously|far|way|much|just|also|a bit|again|probably|simply|certainly|hmm+|um|uh|well|oh)[ ,.…]+)*"
-    r"(?:too\b|no\b|nope\b|nah\b|not\b|never\b|over \d|above \d|below \d|under \d|out of|larger|bigger|smaller|huge\b|hopeless"
+    r"(?:too\b|no\b|nope\b|nah\b|not\b|never\b|over \d|above \d|below \d|under \d|in the (?:hundreds|thousands)|out of|gigantic|enormous|massive|larger|bigger|smaller|huge\b|hopeless"
     r"|overshoot|exceed|undershoot|doesn't|does not|won't|will not|isn't|can't|cannot|useless|impossible|negative|scratch"
     r"|forget|skip|✗|❌|✘|nowhere|wrong)",
     re.IGNORECASE,
