@@ -111,7 +111,7 @@ class Course:
 
     def _options(self, r: Reading, i: int, s: Statement, words: _Words) -> list[Reading]:
         if s.evaluates:
-            return [r.then(0, i, "check", legal=self._way_legal(r.here), checking=r.checking)]
+            return [r.then(0, i, "check", legal=r.here.lawful, checking=r.checking)]
         if s.form == "abandoned":
             return list(self._abandoned(r, i, s))
         out: list[Reading] = []
@@ -138,8 +138,10 @@ class Course:
         claim = s.reached if s.reached is not None else s.claim
         return apply(start, left, claim, bool(s.right), label=f"#{i}")
 
-    def _way_legal(self, node: Node) -> bool:
-        return all(n.legal for n in node.way())
+    def _way(self, node: Node) -> list[Node]:
+        """The states that a statement can start from: the one at hand, earlier ones, the given numbers last."""
+        way = node.way()
+        return way if way[-1] is self.root else [*way, self.root]
 
     def _solves(self, node: Node) -> bool:
         return (
@@ -158,7 +160,7 @@ class Course:
     def _moves(self, r: Reading, i: int, s: Statement, left: Expression, words: _Words) -> Iterator[Reading]:
         assert s.claim is not None
         claim = s.reached if s.reached is not None else s.claim
-        way = r.here.way()
+        way = self._way(r.here)
         legal_somewhere = False
         back = 0
         for n, start in enumerate(way):
@@ -207,7 +209,7 @@ class Course:
             yield r.then(0, i, "abandoned")
             return
         back = 0
-        for n, start in enumerate(r.here.way()):
+        for n, start in enumerate(self._way(r.here)):
             used, _ = take(start.state, s.left.operands)
             fits = all(u is not None for u in used)
             if not fits and s.left.operators > 1:
@@ -222,7 +224,7 @@ class Course:
     # -- checks
 
     def _checks(self, r: Reading, i: int, s: Statement, left: Expression, words: _Words) -> Iterator[Reading]:
-        legal = self._way_legal(r.here)
+        legal = r.here.lawful
         claim = s.reached if s.reached is not None else s.claim
         if i in self.auxiliary:
             yield r.then(CHECK_TOLD, i, "check", legal=legal)
@@ -283,7 +285,7 @@ class Course:
         lacking = self._lacking(r.here, operands)
         if makes_goal and goal_operand and not lacking and s.form == "result":
             return  # a goal that was made, put to its use
-        at_hand = not lacking or any(not self._lacking(n, operands) for n in r.here.way()[1:])
+        at_hand = not lacking or any(not self._lacking(n, operands) for n in self._way(r.here)[1:])
         if s.form == "goal-first":
             if makes_goal:
                 more = r.goals | {o for o in operands if o not in self.numbers}

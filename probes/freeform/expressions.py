@@ -143,11 +143,29 @@ _RANK = {"+": 1, "-": 1, "from": 1, "*": 2, "/": 2}
 _NONE: frozenset[Fraction] = frozenset()
 
 
+def bracketed(tokens: Sequence[Token]) -> frozenset[int]:
+    """Opening brackets that are closed and nested no deeper than can be read. One pass, so that hostile text costs little."""
+    heights: list[list[int]] = []  # of the brackets that are open: (token, levels inside)
+    out: set[int] = set()
+    for i, token in enumerate(tokens):
+        if token.kind == "open":
+            heights.append([i, 0])
+        elif token.kind == "close" and heights:
+            at, inside = heights.pop()
+            if inside < MAX_NESTING:
+                out.add(at)
+            if heights:
+                heights[-1][1] = max(heights[-1][1], inside + 1)
+    return frozenset(out)
+
+
 class _Reader:
     """Operator precedence with explicit stacks: the longest expression that begins at a token."""
 
-    def __init__(self, tokens: Sequence[Token], known: Collection[Fraction], fractions: bool) -> None:
-        self.tokens, self.known, self.fractions = tokens, known, fractions
+    def __init__(
+        self, tokens: Sequence[Token], known: Collection[Fraction], fractions: bool, closed: Collection[int]
+    ) -> None:
+        self.tokens, self.known, self.fractions, self.closed = tokens, known, fractions, closed
         self.limit = 0  # token at which the reading stops, whatever follows
 
     def read(self, i: int) -> tuple[_Part, int] | None:
@@ -209,8 +227,11 @@ class _Reader:
             return False
         token = self.tokens[i]
         return token.kind in ("num", "open", "frac", "boxed") or (
-            token.text == "-" and i + 1 < len(self.tokens) and self.tokens[i + 1].kind in ("num", "open", "frac")
+            token.text == "-" and self._begins_after_sign(i + 1)
         )
+
+    def _begins_after_sign(self, i: int) -> bool:
+        return i < len(self.tokens) and self.tokens[i].kind in ("num", "open", "frac")
 
     def _operand(self, i: int, depth: int, leading: bool) -> tuple[_Part, int] | None:
         if i >= len(self.tokens) or depth > MAX_NESTING:
@@ -218,7 +239,7 @@ class _Reader:
         token = self.tokens[i]
         if token.kind == "op" and token.text == "-":
             # A sign is written tight against its number; a dash between clauses is not.
-            if i + 1 >= len(self.tokens) or (leading and depth == 0 and self.tokens[i + 1].start != token.end):
+            if not self._begins_after_sign(i + 1) or (leading and depth == 0 and self.tokens[i + 1].start != token.end):
                 return None
             inner = self._operand(i + 1, depth + 1, False)
             return inner and (_negated(inner[0], self.known), inner[1])
@@ -234,6 +255,8 @@ class _Reader:
         return None
 
     def _bracket(self, i: int, depth: int) -> tuple[_Part, int] | None:
+        if i not in self.closed:
+            return None
         inner = self._sum(i + 1, depth + 1)
         if inner is None or inner[1] >= len(self.tokens) or self.tokens[inner[1]].kind != "close":
             return None
@@ -264,13 +287,18 @@ class _Reader:
 
 
 def read_expression(
-    tokens: Sequence[Token], i: int, known: Collection[Fraction] = _NONE, fractions: bool = False
+    tokens: Sequence[Token],
+    i: int,
+    known: Collection[Fraction] = _NONE,
+    fractions: bool = False,
+    closed: Collection[int] | None = None,
 ) -> Expression | None:
     """The longest expression that begins at token i, or None.
 
-    `known`: values that are at hand; with `fractions`, `8/3` is one number where it is among them.
+    `known`: values that are at hand; with `fractions`, `8/3` is one number where it is among them. `closed`: what
+    `bracketed` gives for these tokens, for callers that read many times.
     """
-    found = _Reader(tokens, known, fractions).read(i)
+    found = _Reader(tokens, known, fractions, bracketed(tokens) if closed is None else closed).read(i)
     if found is None:
         return None
     part, end = found

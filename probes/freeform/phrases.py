@@ -52,7 +52,7 @@ UNKNOWN_NAMES = frozenset("target goal n x y t the our my what something".split(
 
 # A verdict on an operation whose result is not stated: it was begun and left.
 DROPPED = re.compile(
-    r"[\s$`*)\]\\(,;:–—-]{0,6}(?:(?:which|that|this|it|and|but|probably|also)[ ,]+)*"
+    r"[\s$`*)\]\\(,;:?–—-]{0,6}(?:(?:which|that|this|it|and|but|probably|also)[ ,]+)*"
     r"(?:(?:is|'s|was|would be|will be|goes|gets|looks|seems|comes out|ends up|feels)[ ,]+)?"
     r"(?:(?:already|still|clearly|obviously|far|way|much|just|also|a bit|again|probably|simply|certainly|hmm+|um|uh|well|oh)[ ,.…]+)*"
     r"(?:too\b|no\b|nope\b|nah\b|not\b|never\b|over \d|above \d|below \d|under \d|in the (?:hundreds|thousands)|out of|gigantic|enormous|massive|larger|bigger|smaller|huge\b|hopeless"

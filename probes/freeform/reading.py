@@ -209,7 +209,7 @@ class _Moves:
 
     def _hopeless(self, node: Node) -> bool | None:
         """No way left to the target. What an illegal step reached leads nowhere by the rules, whatever its numbers."""
-        if not all(n.legal for n in node.way()):
+        if not node.lawful:
             return True
         state = tuple(sorted(node.values))
         if len(state) > 4:

@@ -12,11 +12,12 @@ from fractions import Fraction
 from typing import Literal
 
 from . import phrases
-from .expressions import ARTICLES, MAX_TOKENS, Expression, _apply, _Part, read_expression, without
+from .expressions import ARTICLES, MAX_TOKENS, Expression, _apply, _Part, bracketed, read_expression, without
 from .tokens import Token, tokenise
 
 Form = Literal["result", "goal-first", "abandoned"]
 MAX_STATEMENTS = 4000  # read from one text; what follows is reported as not read
+MAX_SIDES = 16  # of a chain of equals signs
 NEARBY = 200  # characters in which an announced expression is worked out
 
 
@@ -62,11 +63,13 @@ class _Finder:
     def __init__(self, text: str, numbers: Sequence[int | Fraction]) -> None:
         self.text = text
         self.tokens = tokenise(text)
+        self.closed = bracketed(self.tokens)
         self.known: set[Fraction] = {Fraction(n) for n in numbers}
         self.found: list[Statement] = []
         self.begun: list[Statement] = []  # abandoned, unless worked out below
         self.read_signs: set[int] = set()  # tokens of equals signs that belong to something understood
         self.oversize: list[tuple[int, int]] = []
+        self.counted = -1  # token that follows the number of an attempt and a dash
 
     def find(self) -> Found:
         i = 0
@@ -92,13 +95,14 @@ class _Finder:
             self.oversize.append((first.start, first.end))
             return first.last
         if self._numbered(i, first):
+            self.counted = i + 2
             return i + 2
-        if self._hangs(i):
+        if i != self.counted and self._hangs(i):
             return first.last
         return self._statement(first)
 
     def _expression(self, i: int) -> Expression | None:
-        return read_expression(self.tokens, i, self.known)
+        return read_expression(self.tokens, i, self.known, closed=self.closed)
 
     def _is_sign(self, i: int) -> bool:
         """A minus at token i is a sign: tight against its number, and not between operands."""
@@ -111,13 +115,17 @@ class _Finder:
         """`Attempt 2 - 8 * 5 = 40`: the number counts the attempt, and the dash is none of arithmetic."""
         if i == 0 or self.tokens[i].kind != "num" or first.plain or self.tokens[i + 1].text != "-":
             return False
-        return self.tokens[i - 1].text in ("attempt", "step", "try", "option", "case", "candidate", "idea", "approach", "way")
+        return self.tokens[i - 1].text in ("attempt", "step", "option", "case", "candidate", "idea", "approach", "trial")
 
     def _hangs(self, i: int) -> bool:
         """An operator before token i has an operand that was not read (`x + 7 - 3`, `2^3 - 1`): the rest would mislead."""
-        if i == 0 or self.tokens[i - 1].kind != "op":
+        if i == 0:
             return False
         op, token = self.tokens[i - 1], self.tokens[i]
+        if op.kind == "word":
+            return token.kind == "open" and op.end == token.start  # a function: sqrt(36)
+        if op.kind != "op":
+            return False
         before = self.tokens[i - 2] if i > 1 else None
         if before is None or before.kind in ("line", "cell"):
             return op.text not in "-*+"  # a bullet
@@ -131,7 +139,7 @@ class _Finder:
 
     def _statement(self, first: Expression) -> int:
         sides, signs, at = [first], [], first.last
-        while (link := self._link(at, sides, signs)) is not None:
+        while len(sides) < MAX_SIDES and (link := self._link(at, sides, signs)) is not None:
             sign, i = link
             side = self._expression(i)
             if side is None:
@@ -139,7 +147,7 @@ class _Finder:
             signs.append(sign)
             sides.append(side)
             at = side.last
-            if sign in ("word", "cell", "colon"):
+            if sign in ("word", "cell", "colon") or (side.plain and sides[-2].plain):
                 break
         if len(sides) == 1:
             if not first.plain:
@@ -221,7 +229,7 @@ class _Finder:
     def _with_fractions(self, a: Expression) -> Expression | None:
         if all(k.denominator == 1 for k in self.known):
             return None
-        other = read_expression(self.tokens, a.first, self.known, fractions=True)
+        other = read_expression(self.tokens, a.first, self.known, True, self.closed)
         return other if other is not None and other.last == a.last and other.operands != a.operands else None
 
     def _add(self, statement: Statement) -> None:
@@ -326,7 +334,7 @@ class _Finder:
         if infinitive or (after is not None and (after.text in phrases.NOT_A_RESULT or after.kind == "op")):
             return None
         if after is not None and after.text in (",", "and") and side.last + 1 < len(tokens):
-            follows = read_expression(tokens, side.last + 1)
+            follows = self._expression(side.last + 1)
             if follows is not None and follows.plain:
                 return None  # "leaves 9 and 11": what is left over, not the result
         return "word", j

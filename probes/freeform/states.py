@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from .expressions import Canon, Expression, atom, combine, leaves, without
 
+LONGEST_WAY = 16  # levels looked back; legal steps make no longer ways
 MAX_STATE = 12  # numbers in a state: illegal steps do not grow it without end
 
 
@@ -32,21 +33,18 @@ class Node:
     start: Node | None = None
     new: Element | None = None
     legal: bool = True  # of the operation that led here
+    lawful: bool = True  # of every operation on the way
     sound: bool = True  # every operation on the way legal and right
     whole: bool = False  # reached by one expression of given numbers
     corrected: bool = False  # its value replaced a wrong one
 
-    def way(self, limit: int = 24) -> list[Node]:
-        """This node and those it was reached from, the latest first, the given numbers last."""
+    def way(self, limit: int = LONGEST_WAY) -> list[Node]:
+        """This node and those it was reached from, the latest first; the given numbers are the last where the way is short."""
         out: list[Node] = []
         node: Node | None = self
         while node is not None and len(out) < limit:
             out.append(node)
             node = node.start
-        if node is not None:
-            while node.start is not None:
-                node = node.start
-            out.append(node)
         return out
 
     @property
@@ -140,6 +138,7 @@ def _reach(
         start,
         new,
         legal,
+        start.lawful and legal,
         start.sound and legal and right,
         start.start is None and e.operators > 1,
     )
@@ -163,4 +162,5 @@ def replaced(node: Node, claim: Fraction, right: bool) -> Node:
     assert node.start is not None
     new = Element(claim, node.new.canon, True)
     state = (*(x for x in node.state if x is not node.new), new)
-    return Node(state, node.start, new, node.legal, node.start.sound and node.legal and right, node.whole, True)
+    sound = node.start.sound and node.legal and right
+    return Node(state, node.start, new, node.legal, node.lawful, sound, node.whole, corrected=True)

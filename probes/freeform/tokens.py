@@ -30,7 +30,7 @@ class Token:
 # tight between two operands, where it is a power (which the game has not, and which is not read).
 _LAYOUT = (
     r"\\[()\[\],;:! ]|\\(?:left|right|big|Big|bigl|bigr|displaystyle|textstyle|quad|qquad|text|mathbf|mathrm|underline)(?![A-Za-z])"
-    r"|\\(?:begin|end)\{[^{}\n]{0,20}\}|\$+|`+|~~|__|&|[ \t\r\f\v\u00a0\u2009\u202f]+|(?<![\d)])\*\*+|\*\*+(?![\d(])"
+    r"|\\(?:begin|end)\{[^{}\n]{0,20}\}|\$+|`+|~~|__|&|[\"“”]|[ \t\r\f\v\u00a0\u2009\u202f]+|(?<![\d)])\*\*+|\*\*+(?![\d(])"
 )
 _SYMBOLS: tuple[tuple[Kind, str, str], ...] = (
     ("neq", r"≠|!=|=/=|\\neq?(?![A-Za-z])|\\not\s*=", "≠"),
