@@ -21,6 +21,7 @@ from .states import Element, Node, Outcome, apply, composes, extend, given, part
 Role = Literal["step", "whole", "check", "backward", "abandoned"]
 
 BEAM = 12  # readings kept side by side
+LOOKED_BACK = 16  # statements, for a state of another branch that is gone on from
 AHEAD = 6  # statements looked at for what a number was wanted for
 # Costs. A return is the unit; an illegal step must cost more than the returns that would make it legal.
 RETURN, DEEPER, JUMP, ILLEGAL, PER_MISSING = 1.0, 0.02, 1.4, 2.2, 0.3
@@ -195,7 +196,7 @@ class Course:
     def _jumps(self, r: Reading, i: int, s: Statement, left: Expression, way: list[Node]) -> Iterator[Reading]:
         """Going on from a state of a branch that was left: its steps are repeated in thought."""
         event, looked = r.last, 0
-        while event is not None and looked < 40:
+        while event is not None and looked < LOOKED_BACK:
             node = event.node
             if node is not None and node not in way and not (set(left.operands) <= self.numbers):
                 outcome = self._outcome(node, s, left, i)

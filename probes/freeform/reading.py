@@ -145,7 +145,7 @@ class _Moves:
             return
         way, before = [], set(here.way())
         node: Node | None = to
-        while node is not None and node not in before:
+        while node is not None and node not in before and node in self.index:
             way.append(node)
             node = node.start
         for node in reversed(way):

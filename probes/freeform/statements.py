@@ -16,7 +16,7 @@ from .expressions import ARTICLES, MAX_TOKENS, Expression, _apply, _Part, bracke
 from .tokens import Token, tokenise
 
 Form = Literal["result", "goal-first", "abandoned"]
-MAX_STATEMENTS = 4000  # read from one text; what follows is reported as not read
+MAX_STATEMENTS = 2000  # read from one text; what follows is reported as not read
 MAX_SIDES = 16  # of a chain of equals signs
 NEARBY = 200  # characters in which an announced expression is worked out
 

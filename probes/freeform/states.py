@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from .expressions import Canon, Expression, atom, combine, leaves, without
 
@@ -20,6 +21,11 @@ class Element:
     value: Fraction
     canon: Canon
     built: bool
+
+    @cached_property
+    def pair(self) -> tuple[int, int]:
+        """The value as integers, which compare many times faster than fractions."""
+        return self.value.as_integer_ratio()
 
 
 State = tuple[Element, ...]
@@ -61,8 +67,13 @@ def take(state: State, operands: Sequence[Fraction]) -> tuple[list[Element | Non
     left = list(state)
     used: list[Element | None] = []
     for value in operands:
-        at = next((i for i in range(len(left) - 1, -1, -1) if left[i].value == value), None)
-        used.append(None if at is None else left.pop(at))
+        pair = value.as_integer_ratio()
+        for i in range(len(left) - 1, -1, -1):
+            if left[i].pair == pair:
+                used.append(left.pop(i))
+                break
+        else:
+            used.append(None)
     return used, tuple(left)
 
 

@@ -34,7 +34,7 @@ _LAYOUT = (
 )
 _SYMBOLS: tuple[tuple[Kind, str, str], ...] = (
     ("neq", r"≠|!=|=/=|\\neq?(?![A-Za-z])|\\not\s*=", "≠"),
-    ("arrow", r"→|⇒|⟶|⟹|-+>|=>|\\(?:to|[Rr]ightarrow|implies|Longrightarrow|longrightarrow)(?![A-Za-z])", "→"),
+    ("arrow", r"→|⇒|⟶|⟹|-{1,3}>|=>|\\(?:to|[Rr]ightarrow|implies|Longrightarrow|longrightarrow)(?![A-Za-z])", "→"),
     ("eq", r"=+|\\equiv(?![A-Za-z])", "="),
     ("eq", r"≈|≃|≅|\\(?:approx|simeq|cong)(?![A-Za-z])", "≈"),
     ("frac", r"\\[dtc]?frac(?![A-Za-z])", "frac"),
@@ -61,7 +61,7 @@ _WORD_OPERATORS = {
 }
 _WORD_OPERATOR = "|".join(re.escape(w).replace(r"\ ", r"[ \t\n]+") for w in _WORD_OPERATORS)
 _NUMERAL = (
-    r"(?<![A-Za-z_\d.])(?<!\d,)\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,]*\d)|(?<![A-WYZa-wyz_])(?<!\d\.)(?:\d+(?:\.\d+)?|\.\d+)"
+    r"(?<![A-Za-z_\d.])(?<!\d,)\d{1,3}(?:,\d{3}){1,4}(?:\.\d+)?(?!,?\d)|(?<![A-WYZa-wyz_])(?<!\d\.)(?:\d+(?:\.\d+)?|\.\d+)"
 )
 _TOKEN = re.compile(
     f"(?P<layout>{_LAYOUT})"
