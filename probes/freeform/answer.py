@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..domains import THINK_CLOSE, THINK_OPEN
-from .expressions import Expression, read_expression
+from .expressions import Expression, bracketed, read_expression
 from .phrases import CLAIMED_ANSWER, GAVE_UP
 from .tokens import Token, tokenise
 
@@ -21,6 +21,7 @@ _TAG = re.compile(r"<answer>(.{0,2000}?)</answer>", re.DOTALL | re.IGNORECASE)
 _OPEN_TAG = re.compile(r"<answer>([^<]{0,2000})$", re.IGNORECASE)
 _AROUND = " \t\r\n$`*_.;:!"
 _LAST_CHARACTERS = 2000  # in which a concluding statement is looked for
+LEADS = frozenset({"so", "thus", "hence", "therefore", "final", "finally", "answer"})
 MAX_ANSWER = 1000  # characters of an answer
 
 
@@ -103,13 +104,33 @@ def _concluded(text: str, numbers: Sequence[int | Fraction], target: Fraction) -
     last = lines[-1] if lines else ""
     if named is not None and (named.text in last or not GAVE_UP.search(last)):
         return named
-    found = _leading(re.sub(r"^\W*(?:so|thus|hence|therefore|final(?:ly)?)\b[\s,:]*", "", last, flags=re.IGNORECASE), given)
-    if found is None or found.expression is None:
-        return None
-    e = found.expression
-    alone = not re.search(r"[A-Za-z]{2,}", last[last.find(found.text) + len(found.text) :])
-    uses_all = Counter(e.operands) == Counter(Fraction(n) for n in numbers)
-    return found if alone and (e.value == target or uses_all) else None
+    return _last_line(last, numbers, target, given)
+
+
+def _last_line(
+    line: str, numbers: Sequence[int | Fraction], target: Fraction, given: frozenset[Fraction]
+) -> Answer | None:
+    """The expression of a last line: the last one on it that is right, or what stands there alone and uses every number."""
+    wanted = Counter(Fraction(n) for n in numbers)
+    found: list[Answer] = []
+    alone = None
+    tokens = tokenise(line)
+    closed, i = bracketed(tokens), 0
+    while i < len(tokens):
+        e = read_expression(tokens, i, given, closed=closed)
+        if e is None or e.plain:
+            i = i + 1 if e is None else max(e.last, i + 1)
+            continue
+        bare = e.last >= len(tokens) or _links(tokens, e.last)
+        if bare and not any(t.kind == "word" and t.text not in LEADS for t in tokens):
+            alone = e
+        found += [Answer(line[e.start : e.end], e)] if e.value == target and Counter(e.operands) == wanted else []
+        i = e.last
+    if found:
+        return found[-1]
+    if alone is not None and (alone.value == target or Counter(alone.operands) == wanted):
+        return Answer(line[alone.start : alone.end], alone)
+    return None
 
 
 def _leading(text: str, given: frozenset[Fraction]) -> Answer | None:

@@ -267,7 +267,8 @@ class Course:
         told = words.checking or r.checking
         if self._claims(r.here):
             return CHECK_SOLVED, told
-        if left.operators > 1 and composes(r.here, left) is not None and not (same is not None and same.whole):
+        summary = any(x.built and x.canon.key == canon.key for x in r.here.state)
+        if left.operators > 1 and summary and not (same is not None and same.whole):
             return CHECK_SOLVED, told  # a summary of the steps that were made
         if told and not words.again:
             return CHECK_TOLD, True
