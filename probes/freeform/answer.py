@@ -77,7 +77,9 @@ def _answer(inner: str, given: frozenset[Fraction]) -> Answer | None:
 
 def _links(tokens: Sequence[Token], i: int) -> bool:
     """An equals sign at token i, or nothing but punctuation from there."""
-    return i < len(tokens) and (tokens[i].kind in ("eq", "arrow") or all(t.kind in ("mark", "close") for t in tokens[i:]))
+    return i < len(tokens) and (
+        tokens[i].kind in ("eq", "arrow") or all(t.kind in ("mark", "close") for t in tokens[i:])
+    )
 
 
 def _boxed(text: str, given: frozenset[Fraction]) -> Answer | None:

@@ -298,7 +298,7 @@ class Course:
             yield r.then(cost, i, "backward", goals=r.goals | {s.claim})
         elif lacking and any(o not in self.numbers for o in lacking):
             built = {e.value for e in r.here.state if e.built}
-            if words.wished or not any(o in built for o in operands):
+            if words.wished or (left.operators == 1 and not any(o in built for o in operands)):
                 yield r.then(GOAL, i, "backward", goals=r.goals | set(lacking))
 
     def _lacking(self, node: Node, operands: Sequence[Fraction]) -> list[Fraction]:
@@ -338,7 +338,9 @@ def _auxiliary(statements: Sequence[Statement], numbers: frozenset[Fraction]) ->
             continue
         near = [j for j in range(max(0, i - 4), min(len(statements), i + 5)) if j != i]
         for whole, kept in (s.left.single[1:], s.left.single[:0:-1]):
-            parts = {j: p for j in near for p in [_other_factor(statements[j], kept)] if p and p not in numbers | {whole}}
+            parts = {
+                j: p for j in near for p in [_other_factor(statements[j], kept)] if p and p not in numbers | {whole}
+            }
             pairs = [(j, k) for j in parts for k in parts if j < k and parts[j] + parts[k] == whole]
             for j, k in pairs:
                 out |= {j, k}

@@ -116,4 +116,3 @@ def _row(line: str, where: str) -> dict[str, Any]:
 
 def _usable(x: Any) -> bool:
     return isinstance(x, int) and not isinstance(x, bool) and abs(x) < LARGEST
-

@@ -226,9 +226,7 @@ class _Reader:
         if i >= len(self.tokens):
             return False
         token = self.tokens[i]
-        return token.kind in ("num", "open", "frac", "boxed") or (
-            token.text == "-" and self._begins_after_sign(i + 1)
-        )
+        return token.kind in ("num", "open", "frac", "boxed") or (token.text == "-" and self._begins_after_sign(i + 1))
 
     def _begins_after_sign(self, i: int) -> bool:
         return i < len(self.tokens) and self.tokens[i].kind in ("num", "open", "frac")

@@ -13,7 +13,7 @@ from typing import Literal
 
 from . import phrases
 from .expressions import ARTICLES, MAX_TOKENS, Expression, _apply, _Part, bracketed, read_expression, without
-from .tokens import Token, tokenise
+from .tokens import TOO_LONG, Token, tokenise
 
 Form = Literal["result", "goal-first", "abandoned"]
 MAX_STATEMENTS = 2000  # read from one text; what follows is reported as not read
@@ -109,13 +109,24 @@ class _Finder:
         after = self.tokens[i + 1] if i + 1 < len(self.tokens) else None
         before = self.tokens[i - 1] if i else None
         tight = after is not None and after.kind in ("num", "open", "frac") and after.start == self.tokens[i].end
-        return tight and not (before is not None and before.kind in ("num", "close") and before.end == self.tokens[i].start)
+        return tight and not (
+            before is not None and before.kind in ("num", "close") and before.end == self.tokens[i].start
+        )
 
     def _numbered(self, i: int, first: Expression) -> bool:
         """`Attempt 2 - 8 * 5 = 40`: the number counts the attempt, and the dash is none of arithmetic."""
         if i == 0 or self.tokens[i].kind != "num" or first.plain or self.tokens[i + 1].text != "-":
             return False
-        return self.tokens[i - 1].text in ("attempt", "step", "option", "case", "candidate", "idea", "approach", "trial")
+        return self.tokens[i - 1].text in (
+            "attempt",
+            "step",
+            "option",
+            "case",
+            "candidate",
+            "idea",
+            "approach",
+            "trial",
+        )
 
     def _hangs(self, i: int) -> bool:
         """An operator before token i has an operand that was not read (`x + 7 - 3`, `2^3 - 1`): the rest would mislead."""
@@ -395,7 +406,7 @@ class _Finder:
             dangling = dangling and not self._emphasis(token)
         elif token.kind == "eq":
             nxt = tokens[j + 1] if j + 1 < len(tokens) else None
-            dangling = nxt is None or nxt.text not in phrases.UNKNOWN_NAMES
+            dangling = nxt is None or (nxt.text not in phrases.UNKNOWN_NAMES and nxt.text != TOO_LONG)
             if dangling:
                 self.read_signs.add(j)
         elif token.kind == "neq":
@@ -452,10 +463,11 @@ class _Finder:
             left = self._side(i, -1)
             right = self._side(i, 1)
             sums = any(t.kind in ("op", "frac") for t in (*left, *right)) or strange
-            if sums and any(t.kind == "num" for t in left) and any(t.kind in ("num", "word") for t in right):
+            if sums and any(t.kind == "num" for t in left) and any(t.kind in ("num", "word", "mark") for t in right):
                 piece = self._piece(left[-1].start if left else token.start, right[-1].end if right else token.end)
-                if not out or out[-1].end <= piece.start:
-                    out.append(piece)
+                if out and piece.start < out[-1].end:
+                    piece = self._piece(out.pop().start, piece.end)
+                out.append(piece)
         if left_off < len(self.tokens):
             out.append(self._piece(self.tokens[left_off].start, self.tokens[-1].end))
         return out
@@ -467,7 +479,7 @@ class _Finder:
         while 0 <= j < len(self.tokens) and len(out) < 24:
             token = self.tokens[j]
             if token.kind not in ("num", "op", "open", "close", "frac", "boxed") and not (
-                token.kind == "word" and len(token.text) == 1
+                (token.kind == "word" and len(token.text) == 1) or token.text == TOO_LONG
             ):
                 break
             out.append(token)

@@ -120,7 +120,7 @@ def extend(start: Node, e: Expression, claim: Fraction, right: bool, *, label: s
         if element.built:
             mark = atom(f"@{len(used)}")
             changed = without(canon, element.canon, mark)
-            if changed is not None and changed.parts:
+            if changed is not None and len(leaves(changed)) > 1:
                 canon = changed
                 used.append(element)
     if not used:

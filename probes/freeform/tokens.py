@@ -12,6 +12,7 @@ from typing import Literal
 
 Kind = Literal["num", "op", "open", "close", "eq", "neq", "arrow", "frac", "boxed", "cell", "line", "word", "mark"]
 MAX_DIGITS = 15  # of a numeral; what is longer is no number of this game, and its arithmetic would cost time
+TOO_LONG = "a numeral that is no number of this game"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Token:
 # LaTeX layout, maths delimiters, emphasis, alignment: between tokens they mean nothing. `**` is emphasis unless it stands
 # tight between two operands, where it is a power (which the game has not, and which is not read).
 _LAYOUT = (
-    r"\\[()\[\],;:! ]|\\(?:left|right|big|Big|bigl|bigr|displaystyle|textstyle|quad|qquad|text|mathbf|mathrm|underline)(?![A-Za-z])"
+    r"\\[()\[\],;:! ]|\\(?:big|Big|bigl|bigr|displaystyle|textstyle|quad|qquad|text|mathbf|mathrm|underline)(?![A-Za-z])"
     r"|\\(?:begin|end)\{[^{}\n]{0,20}\}|\$+|`+|~~|__|&|[\"“”]|[ \t\r\f\v\u00a0\u2009\u202f]+|(?<![\d)])\*\*+|\*\*+(?![\d(])"
 )
 _SYMBOLS: tuple[tuple[Kind, str, str], ...] = (
@@ -44,8 +45,8 @@ _SYMBOLS: tuple[tuple[Kind, str, str], ...] = (
     ("op", r"[×·⋅∙∗✕]|\\(?:times|cdot|ast)(?![A-Za-z])|(?<!\*)\*(?!\*)", "*"),
     ("op", r"[÷∕⁄/]|\\div(?![A-Za-z])", "/"),
     ("op", r"\*\*|\^|%|√|[²³⁴]|\\sqrt(?![A-Za-z])", "?"),  # operations that the game has not
-    ("open", r"[(\[]|\\\{|\{", "("),
-    ("close", r"[)\]]|\\\}|\}", ")"),
+    ("open", r"(?:\\left[ ]?)?(?:[(\[{]|\\\{)", "("),
+    ("close", r"(?:\\right[ ]?)?(?:[)\]}]|\\\})", ")"),
     ("cell", r"\|", "|"),
     ("line", r"\n|\\\\", "\n"),
 )
@@ -60,12 +61,10 @@ _WORD_OPERATORS = {
     "subtracted from": "from",  # turned round by the reader of expressions
 }
 _WORD_OPERATOR = "|".join(re.escape(w).replace(r"\ ", r"[ \t\n]+") for w in _WORD_OPERATORS)
-_NUMERAL = (
-    r"(?<![A-Za-z_\d.])(?<!\d,)\d{1,3}(?:,\d{3}){1,4}(?:\.\d+)?(?!,?\d)|(?<![A-WYZa-wyz_])(?<!\d\.)(?:\d+(?:\.\d+)?|\.\d+)"
-)
+_NUMERAL = r"(?<![A-Za-z_\d.])(?<!\d,)\d{1,3}(?:,\d{3}){1,4}(?:\.\d+)?(?!,?\d)|(?<![A-WYZa-wyz_])(?<!\d\.)(?:\d+(?:\.\d+)?|\.\d+)"
 _TOKEN = re.compile(
     f"(?P<layout>{_LAYOUT})"
-    + f"|(?P<num>(?:{_NUMERAL})(?![\dA-WYZa-wyz_]))"
+    + rf"|(?P<num>(?:{_NUMERAL})(?![\dA-WYZa-wyz_]))"
     + "".join(f"|(?P<s{i}>{pattern})" for i, (_, pattern, _) in enumerate(_SYMBOLS))
     + rf"|(?P<wordop>\b(?i:{_WORD_OPERATOR})\b)"
     + r"|(?P<cross>(?<![A-Za-z])[xX](?![A-Za-z]))"
@@ -102,5 +101,5 @@ def tokenise(text: str) -> list[Token]:
 def _numeral(word: str, start: int, end: int) -> Token:
     digits = word.replace(",", "")
     if not digits.isascii() or len(digits) > MAX_DIGITS:
-        return Token("mark", "#", start, end)
+        return Token("mark", TOO_LONG, start, end)
     return Token("num", digits, start, end, Fraction(digits))

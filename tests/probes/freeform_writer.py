@@ -48,7 +48,9 @@ class Style:
                 "/": rng.choice("/÷"),
             }
         self.gap = " " if self.latex or self.signs["+"] == "plus" or rng.random() < 0.8 else ""
-        self.links = rng.choice([[" = "], ["="], [" = ", " is ", " gives "], [" → "], [" makes ", ", which is ", " equals "]])
+        self.links = rng.choice(
+            [[" = "], ["="], [" = ", " is ", " gives "], [" → "], [" makes ", ", which is ", " equals "]]
+        )
         if self.latex:
             self.links = [" = "]
         self.wrap = ("$", "$") if self.latex else rng.choice([("", ""), ("", ""), ("**", "**"), ("`", "`")])
@@ -63,7 +65,9 @@ class Style:
         self.count += 1
         neutral = ["", "", "Hmm. ", "So ", "Wait. ", "Okay, ", "And ", "Let me see. ", "Now "]
         refused = ["No. ", "Not it. ", "Too big. ", "Hmm, no. ", "Wait, no. ", "Nope. ", "That misses. ", ""]
-        words = rng.choice(refused if dead_end else neutral) + (rng.choice(["Or ", "", "What about "]) if dead_end else "")
+        words = rng.choice(refused if dead_end else neutral) + (
+            rng.choice(["Or ", "", "What about "]) if dead_end else ""
+        )
         if self.lists and rng.random() < 0.8:
             return rng.choice(["", " ✗" if dead_end else ""]) + self.lists.format(n=self.count)
         return rng.choice([". ", "; ", ", "]) + words if not words else ". " + words
@@ -133,7 +137,9 @@ def stepwise(rng: random.Random, length: int = 14) -> Written:
             continue
         back = [p for p in here.way()[1:] if new_from(p) and p is not root]
         kind = rng.random()
-        old = [(m, p) for m, p in root.below.items()]
+        # An old first step is only known for one where no later state has its numbers too.
+        later = [set(p.state) for p in here.way()[:-1]]
+        old = [(m, p) for m, p in root.below.items() if not any({m[0], m[2]} <= state for state in later)]
         if dead and kind < 0.2 and old:  # the whole of an old way once more, down to where it ended
             (move, place), first = rng.choice(old), True
             while True:
@@ -174,7 +180,11 @@ def wholes(rng: random.Random, length: int = 10) -> Written:
             terms = list(rng.choice(list(tried)))
         else:
             order = rng.sample(numbers, 4)
-            terms = [("+", (order[0], order[1]))] if rng.random() < 0.5 else [("+", (order[0],)), ("-+"[n % 2], (order[1],))]
+            terms = (
+                [("+", (order[0], order[1]))]
+                if rng.random() < 0.5
+                else [("+", (order[0],)), ("-+"[n % 2], (order[1],))]
+            )
             terms += [(rng.choice("+-"), (x,)) for x in order[2:]]
         known = frozenset((sign, frozenset(factors)) for sign, factors in terms)
         rng.shuffle(terms)
@@ -204,6 +214,8 @@ def expression(rng: random.Random, numbers: list[int]) -> tuple[str, Fraction]:
     value = {"+": x + y, "-": x - y, "*": x * y}[op] if op != "/" else x / y
     if op == "/" and rng.random() < 0.4:
         return rf"\frac{{{a}}}{{{b}}}", value
-    sign = rng.choice({"+": ["+"], "-": ["-", "−"], "*": ["*", "×", r"\cdot ", r"\times "], "/": ["/", "÷", r"\div "]}[op])
+    sign = rng.choice(
+        {"+": ["+"], "-": ["-", "−"], "*": ["*", "×", r"\cdot ", r"\times "], "/": ["/", "÷", r"\div "]}[op]
+    )
     a, b = (f"({s})" if len(n) > 1 or rng.random() < 0.1 else s for s, n in ((a, numbers[:cut]), (b, numbers[cut:])))
     return f"{a} {sign} {b}", value
