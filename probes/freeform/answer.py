@@ -1,7 +1,7 @@
 """The final answer of a response: where it is found, and whether it is right.
 
-The last closed `<answer>` counts, then the last `\\boxed{}`, then a concluding statement outside the thinking part. The expression has
-to use the given numbers and no others; a reused number, a division by zero or the example of the prompt is wrong.
+The last closed `<answer>` counts, then the last `\\boxed{}`, then a concluding statement outside the thinking part. The
+expression has to use the given numbers and no others; a reused number, a division by zero or the example of the prompt is wrong.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The course of a search: from which state each statement starts, and what it does there (docs/metrics.md).
 
-A sentence does not say from which state it starts; what follows often does. So several readings are kept side by side, each with a
-cost (going back costs one, an illegal step more), and the cheapest at the end of the text wins: an operation goes on from the state
-at hand unless its numbers are gone, later steps need what it would use up, or the words refuse what was reached.
+A sentence does not say from which state it starts; what follows often does. So several readings are kept side by side, each
+with a cost (going back costs one, an illegal step more), and the cheapest at the end of the text wins: an operation goes on from
+the state at hand unless its numbers are gone, later steps need what it would use up, or the words refuse what was reached.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from . import phrases
 from .expressions import Canon, Expression, atom
@@ -54,7 +54,7 @@ class Reading:
     checking: bool = False
     done: bool = False  # a true solution was reached: nothing counts any more
 
-    def then(self, cost: float, index: int, role: Role, **changes) -> Reading:  # type: ignore[no-untyped-def]
+    def then(self, cost: float, index: int, role: Role, **changes: Any) -> Reading:
         event = {k: changes.pop(k) for k in ("start", "node", "legal") if k in changes}
         changes.setdefault("checking", False)
         return replace(self, cost=self.cost + cost, last=Event(index, role, before=self.last, **event), **changes)

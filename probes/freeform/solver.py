@@ -1,7 +1,7 @@
 """Whether a multiset of rationals can still make the target with + - * /: exact, over all pairs, memoised, bounded.
 
-The last operation of a solution joins two disjoint subsets, so it is enough to have all values of the small ones: one side is listed,
-and what the other would have to be follows from the target. Six numbers take some 0.1 s where listing all results takes minutes.
+The last operation of a solution joins two disjoint subsets, so the values of the smaller are listed, and what the larger would
+have to be follows from the target. Six numbers take a fraction of a second where listing all their results takes minutes.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal
 
 from . import phrases
@@ -149,7 +150,8 @@ class _Finder:
     # -- statements
 
     def _statement(self, first: Expression) -> int:
-        sides, signs, at = [first], [], first.last
+        sides, at = [first], first.last
+        signs: list[str] = []
         while len(sides) < MAX_SIDES and (link := self._link(at, sides, signs)) is not None:
             sign, i = link
             side = self._expression(i)
@@ -171,7 +173,7 @@ class _Finder:
         made = 0
         run_on = self._runs_on(sides)
         final = sides[-1].value
-        for k, (a, b) in enumerate(zip(sides, sides[1:], strict=False)):
+        for k, (a, b) in enumerate(pairwise(sides)):
             lead = self.tokens[b.first].value if self.tokens[b.first].kind == "num" else None
             if a.plain:
                 if k == 0 and not b.plain and signs[0] in ("=", "≈") and a.value is not None:
@@ -179,7 +181,8 @@ class _Finder:
                     made += 1
                 continue
             if run_on[k] and lead is not None:
-                end, claim, reached = self.tokens[b.first].end, lead, None
+                end, reached = self.tokens[b.first].end, None
+                claim: Fraction | None = lead
             else:
                 end, claim, reached = b.end, b.value, final if k + 2 < len(sides) else None
             if claim is None:
@@ -203,18 +206,18 @@ class _Finder:
         last = sides[-1]
         if run_on and run_on[-1]:  # its last side goes on as an operation without a result
             self._maybe_begun(last)
-        return last.last if last.plain or not signs[-1] == "word" else last.first
+        return last.last if last.plain or signs[-1] != "word" else last.first
 
     def _runs_on(self, sides: list[Expression]) -> list[bool]:
         """For every link of a chain, whether its right side only leads with the result and then goes on."""
         out: list[bool] = []
         formal: list[bool] = []
-        for a, b in zip(sides, sides[1:], strict=False):
+        for a, b in pairwise(sides):
             lead = self.tokens[b.first].value if self.tokens[b.first].kind == "num" else None
             same = a.value is not None and a.value == b.value
             formal.append(same and not b.plain)
             out.append(not same and not b.plain and not a.plain and lead is not None and lead == a.value)
-        for k, (a, b) in enumerate(zip(sides, sides[1:], strict=False)):
+        for k, (a, b) in enumerate(pairwise(sides)):
             if out[k] or formal[k] or b.plain or a.plain or self.tokens[b.first].kind != "num":
                 continue
             # Wrong however it is read: as the rest of the chain, else by whether operations were worked off.
@@ -426,7 +429,8 @@ class _Finder:
     def _abandoned(self) -> list[Statement]:
         """Operations begun and left, but those announced and then worked out, or refused before."""
         out: list[Statement] = []
-        at, stated = 0, {}
+        at = 0
+        stated: dict[str, int] = {}
         for s in self.found:
             stated.setdefault(s.left.canon.key, s.start)
         seen: set[str] = set()

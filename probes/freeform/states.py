@@ -115,7 +115,8 @@ def extend(start: Node, e: Expression, claim: Fraction, right: bool, *, label: s
 
     None where it passes through none, or is no more than one of them (see `composes`).
     """
-    canon, used = e.canon, []
+    canon = e.canon
+    used: list[Element] = []
     for element in reversed(start.state):
         if element.built:
             mark = atom(f"@{len(used)}")

@@ -1,4 +1,4 @@
-"""Free-form Countdown: random searches in random styles are recovered exactly, hand labels nearly, hostile text in bounded time."""
+"""Free-form Countdown: random searches are recovered exactly, hand labels nearly, hostile text in bounded time."""
 
 from __future__ import annotations
 
