@@ -57,6 +57,9 @@ PREPOSED_FORMS = {
 }
 TURNED = {"from", "off"}  # "5 from 20" takes the first away from the second
 
+NO_LINK = frozenset(
+    _words("not no isn't wasn't never than from need needs want wants without instead but or if when while")
+) | {"nor"}
 NOT_A_RESULT = frozenset(_words("more less short too off away above below under numbers times ways steps left-over of"))
 UNKNOWN_NAMES = frozenset(_words("target goal n x y t the our my what something"))
 
@@ -94,7 +97,7 @@ RESTART = re.compile(
     r"|\b(?:another|different|new|other|next|fresh) (?:way|approach|idea|attempt|try|option|route|path"
     r"|strategy|angle|combination|start|plan|thought)"
     r"|\b(?:something|somewhere|anything) else\b|\bdead[ -]end\b|\b(?:drop|abandon|discard|ditch)\b"
-    r"|^\s*#+ |\b(?:attempt|option|approach|candidate|idea|plan|case|route|trial|try) (?:#? ?\d+|[a-h]\b"
+    r"|\b(?:attempt|option|approach|candidate|idea|plan|case|route|trial|try) (?:#? ?\d+|[a-h]\b"
     r"|one|two|three|four|five)"
     r"|\bwhat if\b.*\bfirst\b|\bback up\b|\bbacktrack",
     re.IGNORECASE | re.MULTILINE,

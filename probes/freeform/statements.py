@@ -172,7 +172,6 @@ class _Finder:
         """Statements of a chain of sides; the token to go on from, or None where there is no statement."""
         made = 0
         run_on = self._runs_on(sides)
-        final = sides[-1].value
         for k, (a, b) in enumerate(pairwise(sides)):
             lead = self.tokens[b.first].value if self.tokens[b.first].kind == "num" else None
             if a.plain:
@@ -184,7 +183,8 @@ class _Finder:
                 end, reached = self.tokens[b.first].end, None
                 claim: Fraction | None = lead
             else:
-                end, claim, reached = b.end, b.value, final if k + 2 < len(sides) else None
+                end, claim = b.end, b.value
+                reached = self._comes_to(sides, run_on, k + 1)
             if claim is None:
                 continue
             evaluates = k > 0 and not run_on[k - 1] and not sides[0].plain
@@ -207,6 +207,14 @@ class _Finder:
         if run_on and run_on[-1]:  # its last side goes on as an operation without a result
             self._maybe_begun(last)
         return last.last if last.plain or signs[-1] != "word" else last.first
+
+    def _comes_to(self, sides: list[Expression], run_on: list[bool], k: int) -> Fraction | None:
+        """What the chain comes to from side k on, as far as it evaluates one expression; None where it ends there."""
+        if k + 1 >= len(sides):
+            return None
+        while k + 1 < len(sides) and not run_on[k]:
+            k += 1
+        return self.tokens[sides[k + 1].first].value if k + 1 < len(sides) else sides[-1].value
 
     def _runs_on(self, sides: list[Expression]) -> list[bool]:
         """For every link of a chain, whether its right side only leads with the result and then goes on."""
@@ -318,6 +326,7 @@ class _Finder:
         if tokens[j].text in (",", "(", "-", "—", "–"):
             j += 1
         verb = infinitive = False
+        strange = 0
         began = j
         while j < len(tokens) and j - began < 8:
             token = tokens[j]
@@ -332,10 +341,12 @@ class _Finder:
             if token.text in phrases.LINK_VERBS:
                 infinitive = infinitive or (not verb and j > began and tokens[j - 1].text == "to")
                 verb = True
-            elif token.text not in phrases.LINK_FILLERS and not (token.text == "s" and j > began):
+            elif token.text in phrases.NO_LINK:
                 return None
+            elif token.text not in phrases.LINK_FILLERS and not (token.text == "s" and j > began):
+                strange += 1  # "finally makes", "conveniently gives": believed where the number is right
             j += 1
-        if not verb or j >= len(tokens):
+        if not verb or strange > 2 or j >= len(tokens):
             return None
         side = self._expression(j)
         if side is None:
@@ -345,7 +356,7 @@ class _Finder:
             return ("word", j) if tokens[j].value is not None and tokens[j].value == last.value else None
         if side.value == last.value:
             return "word", j
-        if infinitive or (after is not None and (after.text in phrases.NOT_A_RESULT or after.kind == "op")):
+        if strange or infinitive or (after is not None and (after.text in phrases.NOT_A_RESULT or after.kind == "op")):
             return None
         if after is not None and after.text in (",", "and") and side.last + 1 < len(tokens):
             follows = self._expression(side.last + 1)
@@ -393,7 +404,10 @@ class _Finder:
     def _maybe_begun(self, e: Expression) -> None:
         """Keep an operation without a result where the words, or a dangling operator, show that it was left."""
         tokens, after = self.tokens, self.text[e.end : e.end + 80]
-        if phrases.MENTIONED.search(self.text[max(0, e.start - 40) : e.start]):
+        before = self.text[max(0, e.start - 80) : e.start]
+        lead = before.rstrip(" $`*([{\\\n")
+        concluded = any(m.end() >= len(lead) for m in phrases.CLAIMED_ANSWER.finditer(before))
+        if phrases.MENTIONED.search(before) or concluded:
             return
         i = e.last
         j = i + 1 if i < len(tokens) and tokens[i].kind == "close" else i
