@@ -280,7 +280,7 @@ class Course:
 
     def _backward(self, r: Reading, i: int, s: Statement, left: Expression, words: _Words) -> Iterator[Reading]:
         operands = left.operands
-        goal_operand = any(o in r.goals for o in operands)
+        goal_operand = any(o in r.goals and (o == self.target or o not in self.numbers) for o in operands)
         makes_goal = s.claim in r.goals
         if not (goal_operand or makes_goal) or s.claim is None:
             return
@@ -296,10 +296,10 @@ class Course:
             seen = words.claim_seen or words.wished
             cost = (GOAL_SEEN if seen else GOAL_AT_HAND) if at_hand else GOAL
             yield r.then(cost, i, "backward", goals=r.goals | {s.claim})
-        elif lacking and any(o not in self.numbers for o in lacking):
-            built = {e.value for e in r.here.state if e.built}
-            if words.wished or (left.operators == 1 and not any(o in built for o in operands)):
-                yield r.then(GOAL, i, "backward", goals=r.goals | set(lacking))
+        elif words.wished and (
+            unbuilt := {o for o in lacking if o not in self.numbers}
+        ):  # else a foreign number is used
+            yield r.then(GOAL, i, "backward", goals=r.goals | unbuilt)
 
     def _lacking(self, node: Node, operands: Sequence[Fraction]) -> list[Fraction]:
         used, _ = take(node.state, operands)
@@ -313,7 +313,7 @@ class _Words:
         self.refusal = RESTARTED if phrases.RESTART.search(gap) else REFUSED if phrases.REFUSED.match(gap) else 0.0
         self.checking = bool(phrases.CHECKING.search(gap))
         self.again = bool(phrases.AGAIN.search(gap))
-        self.wished = bool(phrases.WISHED.search(after))
+        self.wished = bool(phrases.WISHED.search(after) or phrases.WISHED.search(gap[-40:]))
         self.claim_seen = claim_seen
 
 

@@ -61,16 +61,18 @@ NO_LINK = frozenset(
     _words("not no isn't wasn't never than from need needs want wants without instead but or if when while")
 ) | {"nor"}
 NOT_A_RESULT = frozenset(_words("more less short too off away above below under numbers times ways steps left-over of"))
-UNKNOWN_NAMES = frozenset(_words("target goal n x y t the our my what something"))
+UNKNOWN_NAMES = frozenset(_words("target goal n x y t the our my what"))
 
 # A verdict on an operation whose result is not stated: it was begun and left.
 DROPPED = re.compile(
-    r"[\s$`*)\]\\(,;:?–—-]{0,6}(?:(?:which|that|this|it|and|but|probably|also)[ ,]+)*"
-    r"(?:(?:is|'s|was|would be|will be|goes|gets|looks|seems|comes out|ends up|feels)[ ,]+)?"
+    r"[\s$`*)\]\\(,;:?→–—-]{0,6}(?:(?:which|that|this|it|and|but|probably|also)[ ,]+)*"
+    r"(?:(?:is|'s|was|would be|will be|goes|gets|looks|seems|comes out|ends up|feels"
+    r"|gives (?:a number|something)|makes (?:a number|something)|would)[ ,]+)?"
     r"(?:(?:already|still|clearly|obviously|far|way|much|just|also|a bit|again|probably|simply|certainly"
-    r"|hmm+|um|uh|well|oh)[ ,.…]+)*"
+    r"|well|hm+|um|uh|oh)[ ,.…]+)*"
     r"(?:too\b|no\b|nope\b|nah\b|not\b|never\b|over \d|above \d|below \d|under \d|in the (?:hundreds"
-    r"|thousands)|out of|gigantic|enormous|massive|larger|bigger|smaller|huge\b|hopeless"
+    r"|thousands)|(?:past|beyond|more than|less than|above|below|short of|greater than) |blow"
+    r"|out of|gigantic|enormous|massive|larger|bigger|smaller|huge\b|hopeless"
     r"|overshoot|exceed|undershoot|doesn't|does not|won't|will not|isn't|can't|cannot|useless|impossible"
     r"|negative|scratch"
     r"|forget|skip|✗|❌|✘|nowhere|wrong)",
@@ -130,7 +132,7 @@ WANTED = re.compile(
 )
 WISHED = re.compile(
     r"\b(?:need|want|if (?:i|we)|could (?:i|we)|can (?:i|we)|so (?:i|we)'?d?"
-    r"|would need|require|looking|missing|have to (?:make|build|find))",
+    r"|would need|require|looking|missing|have to (?:make|build|find)|\d (?:from|out of|made (?:of|from)|using)\b)",
     re.IGNORECASE,
 )
 CLAIMED_ANSWER = re.compile(

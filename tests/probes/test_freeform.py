@@ -221,6 +221,24 @@ def test_backward_reasoning_and_checks_are_no_moves():
     assert trace.solved
 
 
+def test_a_number_still_to_be_built_is_a_goal_and_a_foreign_number_is_none():
+    needed = "5 * 13 = 65, so I need a 13 from 19, 36 and 7."
+    assert kinds(needed, [5, 19, 36, 7])[0] == ("5 * 13 = 65", "backward", None)
+    assert kinds("65 = 5 * 13, then.", [5, 19, 36, 7])[0] == ("65 = 5 * 13", "backward", None)
+    assert kinds("5 * 13 = 65, done.", [5, 19, 36, 7])[0] == ("5 * 13 = 65", "step", "forward")
+    assert kinds("13 - 8 = 5. 65 = 5 * 13.", [13, 8, 13], 65)[1] == ("65 = 5 * 13", "step", "forward")
+
+
+def test_a_multiplication_worked_out_digit_by_digit_is_a_check():
+    text = "47 * 3: 40 * 3 = 120, 7 * 3 = 21, 120 + 21 = 141. So 47 * 3 = 141."
+    assert [role for _, role, _ in kinds(text, [47, 3, 20], 1)] == ["check"] * 3 + ["step"]
+
+
+def test_a_state_of_a_branch_that_was_left_is_gone_back_to():
+    text = "55 - 36 = 19. 19 + 7 = 26. 36 * 7 = 252. 252 + 55 = 307. Back to the 26: 26 * 3 = 78."
+    assert kinds(text, [55, 36, 7, 3], 1)[-1] == ("26 * 3 = 78", "step", "backtrack")
+
+
 def test_reused_and_foreign_numbers_are_illegal_and_solve_nothing():
     for text in ("36 + 36 = 72, 72 - 7 = 65", "60 + 4 = 64", "55 + 7 + 3 = 65"):
         trace = read(text, NUMBERS, 65)
