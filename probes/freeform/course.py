@@ -16,7 +16,21 @@ from typing import Any, Literal
 from . import phrases
 from .expressions import Canon, Expression, atom
 from .statements import Statement
-from .states import Element, Node, Outcome, apply, composes, extend, given, part_of_way, replaced, take, written_out
+from .states import (
+    Element,
+    Node,
+    Outcome,
+    apply,
+    composes,
+    extend,
+    given,
+    hits,
+    part_of_way,
+    replaced,
+    solves,
+    take,
+    written_out,
+)
 
 Role = Literal["step", "whole", "check", "backward", "abandoned"]
 
@@ -135,39 +149,26 @@ class Course:
         return "step" if outcome.uses_made or start.start is not None else "whole"
 
     def _outcome(self, start: Node, s: Statement, left: Expression, i: int) -> Outcome:
-        assert s.claim is not None
-        claim = s.reached if s.reached is not None else s.claim
-        return apply(start, left, claim, bool(s.right), label=f"#{i}")
+        assert s.comes_to is not None
+        return apply(start, left, s.comes_to, left.value == s.comes_to, label=f"#{i}")
 
     def _way(self, node: Node) -> list[Node]:
         """The states that a statement can start from: the one at hand, earlier ones, the given numbers last."""
         way = node.way()
         return way if way[-1] is self.root else [*way, self.root]
 
-    def _solves(self, node: Node) -> bool:
-        return (
-            node.sound
-            and node.new is not None
-            and node.new.value == self.target
-            and (len(node.state) == 1 or not self.use_all)
-        )
-
-    def _claims(self, node: Node) -> bool:
-        """The state is taken for a solution, rightly or not."""
-        return node.new is not None and node.new.value == self.target and (len(node.state) == 1 or not self.use_all)
-
     # -- moves
 
     def _moves(self, r: Reading, i: int, s: Statement, left: Expression, words: _Words) -> Iterator[Reading]:
-        assert s.claim is not None
-        claim = s.reached if s.reached is not None else s.claim
+        claim = s.comes_to
+        assert claim is not None
         way = self._way(r.here)
         legal_somewhere = False
         back = 0
         for n, start in enumerate(way):
             outcome, role = self._outcome(start, s, left, i), None
             if outcome.missing:
-                through = extend(start, left, claim, bool(s.right), label=f"#{i}") if left.operators > 1 else None
+                through = extend(start, left, claim, left.value == claim, label=f"#{i}") if left.operators > 1 else None
                 if through is not None and (through.missing == 0 or n == 0):
                     outcome, role = through, "whole"
             if composes(start, left) is not None and outcome.missing:
@@ -190,7 +191,7 @@ class Course:
 
     def _moved(self, r: Reading, cost: float, i: int, role: str, start: Node, outcome: Outcome) -> Reading:
         node = outcome.node
-        done = self._solves(node)
+        done = solves(node, self.target, self.use_all)
         return r.then(cost, i, role, start=start, node=node, legal=node.legal, here=node, done=done, notes=())  # type: ignore[arg-type]
 
     def _jumps(self, r: Reading, i: int, s: Statement, left: Expression, way: list[Node]) -> Iterator[Reading]:
@@ -226,15 +227,23 @@ class Course:
 
     def _checks(self, r: Reading, i: int, s: Statement, left: Expression, words: _Words) -> Iterator[Reading]:
         legal = r.here.lawful
-        claim = s.reached if s.reached is not None else s.claim
+        claim = s.comes_to
+        assert claim is not None
         if i in self.auxiliary:
             yield r.then(CHECK_TOLD, i, "check", legal=legal)
         for canon in self._restatements(r, left):
             corrected = next((n for n in r.here.way() if n.new is not None and n.new.canon.key == canon.key), None)
             if corrected is not None and corrected.new is not None and corrected.new.value != claim and not r.done:
-                node = replaced(corrected, claim, bool(s.right))  # type: ignore[arg-type]
+                node = replaced(corrected, claim, left.value == claim)
                 yield r.then(
-                    CORRECTED, i, "check", node=node, legal=node.legal, here=node, notes=(), done=self._solves(node)
+                    CORRECTED,
+                    i,
+                    "check",
+                    node=node,
+                    legal=node.legal,
+                    here=node,
+                    notes=(),
+                    done=solves(node, self.target, self.use_all),
                 )
                 return
             if part_of_way(r.here, canon):
@@ -265,7 +274,7 @@ class Course:
         if r.done:
             return 0.0, True
         told = words.checking or r.checking
-        if self._claims(r.here):
+        if hits(r.here, self.target, self.use_all):
             return CHECK_SOLVED, told
         summary = any(x.built and x.canon.key == canon.key for x in r.here.state)
         if left.operators > 1 and summary and not (same is not None and same.whole):
@@ -321,7 +330,8 @@ def _distinct(options: Sequence[Reading]) -> list[Reading]:
     """The cheapest readings, of those that stand at the same place only the first."""
     seen, out = set(), []
     for r in options:
-        key = (tuple(sorted((e.value, e.canon.key) for e in r.here.state)), id(r.here.start), r.done, r.checking)
+        way = tuple((n.new.canon.key, n.new.value) for n in r.here.way() if n.new is not None)
+        key = (way, r.done, r.checking)
         if key not in seen:
             seen.add(key)
             out.append(r)

@@ -13,7 +13,7 @@ from ..search import Kind as MoveKind
 from . import solver
 from .course import Course, Event, Role
 from .statements import Statement, Unread, find_statements
-from .states import Node
+from .states import Node, solves
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,6 @@ class _Moves:
         self.words = [m.start() for m in re.finditer(r"\S+", text)]
         self.moves: list[Move] = []
         self.index: dict[Node, int] = {}  # the move that reached a node
-        self.node: list[Node | None] = []  # the node that a move reached
         self.branch: list[int] = []  # of each move
         self.names: dict[tuple[int, Hashable], int] = {}  # (branch, action) -> branch
         self.solved = False
@@ -103,7 +102,7 @@ class _Moves:
                 if old is not None:
                     self.index[event.node] = old
                 here = event.node
-                self.solved = self._solves(event.node)
+                self.solved = solves(event.node, self.target, self.use_all)
             elif event.start is not None and event.role in ("step", "whole", "abandoned"):
                 if here is not None and event.start is not here:
                     self._flush(group, returned, of_statement)
@@ -111,20 +110,12 @@ class _Moves:
                     self._walk_to(here, event.start, event)
                 group.append(event)
                 here = event.start if event.node is None else event.node
-                if event.node is not None and self._solves(event.node):
+                if event.node is not None and solves(event.node, self.target, self.use_all):
                     self._flush(group, returned, of_statement)
                     group = []
                     self.solved = True
         self._flush(group, returned, of_statement)
         return self.moves, of_statement
-
-    def _solves(self, node: Node) -> bool:
-        return (
-            node.sound
-            and node.new is not None
-            and node.new.value == self.target
-            and (len(node.state) == 1 or not self.use_all)
-        )
 
     def _corrected(self, node: Node) -> int | None:
         """The move whose value a correction replaced."""
@@ -184,8 +175,8 @@ class _Moves:
         move = Move(
             parent=parent,
             action=action,
-            valid=node is not None and node.legal and bool(s.right),
-            solved=node is not None and self._solves(node),
+            valid=node is not None and node.legal and s.consistent,
+            solved=node is not None and solves(node, self.target, self.use_all),
             hopeless=self._hopeless(node) if node is not None else False,
             terminal=node is not None and len(node.state) == 1,
             unfinished=node is None,
@@ -198,7 +189,6 @@ class _Moves:
             fields["parent"] = self.index.get(node.start, ROOT)
         self.moves.append(Move(**fields))
         self.branch.append(name)
-        self.node.append(node)
         i = len(self.moves) - 1
         if node is not None:
             self.index[node] = i

@@ -36,6 +36,16 @@ class Statement:
     reached: Fraction | None = None  # what the whole chain comes to, where it goes on evaluating
     other: Expression | None = None  # the same side read with fractions as numbers (`8 / 1/3`), where that differs
 
+    @property
+    def comes_to(self) -> Fraction | None:
+        """What the writer goes on with."""
+        return self.claim if self.reached is None else self.reached
+
+    @property
+    def consistent(self) -> bool:
+        """Right, and so is what the chain comes to."""
+        return bool(self.right) and self.reached in (None, self.claim)
+
 
 @dataclass(frozen=True)
 class Unread:

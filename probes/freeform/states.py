@@ -40,7 +40,7 @@ class Node:
     new: Element | None = None
     legal: bool = True  # of the operation that led here
     lawful: bool = True  # of every operation on the way
-    sound: bool = True  # every operation on the way legal and right
+    sound: bool = True  # every operation on the way legal and exact
     whole: bool = False  # reached by one expression of given numbers
     corrected: bool = False  # its value replaced a wrong one
 
@@ -56,6 +56,16 @@ class Node:
     @property
     def values(self) -> tuple[Fraction, ...]:
         return tuple(e.value for e in self.state)
+
+
+def solves(node: Node, target: Fraction, use_all: bool) -> bool:
+    """A true solution: legal and exact all the way, the target reached, and no number left over where all have to be used."""
+    return node.sound and hits(node, target, use_all)
+
+
+def hits(node: Node, target: Fraction, use_all: bool) -> bool:
+    """The state is taken for a solution, rightly or not."""
+    return node.new is not None and node.new.value == target and (len(node.state) == 1 or not use_all)
 
 
 def given(numbers: Sequence[Fraction]) -> Node:
@@ -102,15 +112,15 @@ class Outcome:
     uses_made: bool  # it uses some number that was made
 
 
-def apply(start: Node, e: Expression, claim: Fraction, right: bool, *, label: str) -> Outcome:
+def apply(start: Node, e: Expression, claim: Fraction, exact: bool, *, label: str) -> Outcome:
     """The node that an operation on numbers at hand leads to. `label` tells foreign numbers of statements apart."""
     used, left = take(start.state, e.operands)
     missing = sum(u is None for u in used)
     canon = written_out(e, used, label) if not missing else atom(f"{label}={e.canon.key}")
-    return _reach(start, canon, left, claim, right, missing, used, e)
+    return _reach(start, canon, left, claim, exact, missing, used, e)
 
 
-def extend(start: Node, e: Expression, claim: Fraction, right: bool, *, label: str) -> Outcome | None:
+def extend(start: Node, e: Expression, claim: Fraction, exact: bool, *, label: str) -> Outcome | None:
     """The same where the operation is written out in given numbers and passes through numbers made before.
 
     None where it passes through none, or is no more than one of them (see `composes`).
@@ -130,7 +140,7 @@ def extend(start: Node, e: Expression, claim: Fraction, right: bool, *, label: s
     taken, left = take(tuple(x for x in start.state if x not in used), others)
     missing = sum(t is None for t in taken)
     full = e.canon if not missing else atom(f"{label}={e.canon.key}")
-    return _reach(start, full, left, claim, right, missing, [*used, *taken], e)
+    return _reach(start, full, left, claim, exact, missing, [*used, *taken], e)
 
 
 def _reach(
@@ -138,7 +148,7 @@ def _reach(
     canon: Canon,
     left: State,
     claim: Fraction,
-    right: bool,
+    exact: bool,
     missing: int,
     used: Sequence[Element | None],
     e: Expression,
@@ -151,7 +161,7 @@ def _reach(
         new,
         legal,
         start.lawful and legal,
-        start.sound and legal and right,
+        start.sound and legal and exact,
         start.start is None and e.operators > 1,
     )
     return Outcome(node, missing, start.new in used, any(u is not None and u.built for u in used))
@@ -168,11 +178,11 @@ def part_of_way(node: Node, canon: Canon) -> bool:
     return any(x.built and without(x.canon, canon, mark) is not None for x in node.state)
 
 
-def replaced(node: Node, claim: Fraction, right: bool) -> Node:
+def replaced(node: Node, claim: Fraction, exact: bool) -> Node:
     """The node with the value that a correction gives it."""
     assert node.new is not None
     assert node.start is not None
     new = Element(claim, node.new.canon, True)
     state = (*(x for x in node.state if x is not node.new), new)
-    sound = node.start.sound and node.legal and right
+    sound = node.start.sound and node.legal and exact
     return Node(state, node.start, new, node.legal, node.lawful, sound, node.whole, corrected=True)

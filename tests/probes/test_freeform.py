@@ -179,6 +179,14 @@ def test_wrong_arithmetic_is_a_move_that_is_not_valid_and_never_solves():
     assert summarise(trace.moves).valid == 2
 
 
+def test_only_what_is_exact_solves():
+    assert not read("(19 + 36) + 7 + 3.2 = 62 + 3.2 = 65", [19, 36, 7], 65).solved
+    assert not read("55 + 7 + 2 = 62 + 2 = 65", [55, 7, 2], 65).solved  # the chain ends wrong
+    assert not read("26 / 7 = 3.71, 3.71 * 7 = 26", [26, 7, 7], 26).solved
+    assert not read("64.6 ≈ 65. 323 / 5 ≈ 65", [323, 5], 65).solved
+    assert read("8 / 3 = 8/3, 3 - 8/3 = 1/3, 8 / 1/3 = 24", [8, 3, 8, 3], 24).solved
+
+
 def test_a_correction_replaces_the_value_and_is_no_going_back():
     text = "55 - 36 = 29, 29 + 7 = 36. Wait, 55 - 36 = 19, so 19 + 7 = 26."
     assert kinds(text, [55, 36, 7, 2], 99) == [
