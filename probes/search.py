@@ -6,6 +6,7 @@ a state that is no solution and opens a *new* branch from a strictly earlier sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,9 +22,11 @@ class Move:
     action: Hashable  # what was done, in canonical form: the same action from the same state is the same branch
     valid: bool  # arithmetic (or edge) right and operands at hand
     solved: bool
-    hopeless: bool  # from the state reached, a solver cannot get to the target
+    hopeless: bool | None  # from the state reached, a solver cannot get to the target; None: beyond the solver's bounds
     terminal: bool  # no move is possible from the state reached
     at: int = 0  # index of the word of the thinking part at which it begins
+    again: bool = False  # repeats a tried move on the way to something else: neither a loop nor a branch of its own
+    unfinished: bool = False  # begun and left without a result: reaches no state, the next move starts from `parent`
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,10 @@ class SearchSummary:
     backtracks: int
     loops: int  # tried branches opened again
     depth_returned: int  # summed over backtracks: levels between the state left and the state gone back to
-    opportunities: int
-    left: int
-    terminal_opportunities: int
-    terminal_left: int
+    opportunities: float  # these four are NaN where the solver's bounds were met
+    left: float
+    terminal_opportunities: float
+    terminal_left: float
     solved: bool  # some move reached the target
     solved_after_backtrack: bool  # the last solution reached lies behind a backtrack
 
@@ -72,51 +75,75 @@ def _ancestors(moves: Sequence[Move], index: int) -> set[int]:
     return set(way_back(moves, index)) - {index}
 
 
-Kind = Literal["forward", "backtrack", "loop"]
+Kind = Literal["forward", "backtrack", "loop", "again"]
+Return = tuple[int, int]  # the state that was left, the state gone back to
 
 
 def classify(moves: Sequence[Move]) -> list[Kind]:
-    """What each move does: goes on, goes back to a new branch, or opens a branch that was tried already."""
+    """What each move does: goes on, goes back to a new branch, opens a branch that was tried already, or only repeats.
+
+    Where tried moves are repeated (`again`) after a return, the backtrack is the first new move below them.
+    """
+    return [kind for kind, _ in _classified(moves)]
+
+
+def _classified(moves: Sequence[Move]) -> list[tuple[Kind, Return | None]]:
+    """The kind of each move, and for a backtrack the return that it completes."""
     tried: set[Hashable] = set()
     branches: list[Hashable] = []  # a branch is known by the whole way to it
-    kinds: list[Kind] = []
+    out: list[tuple[Kind, Return | None]] = []
+    walked: Return | None = None  # a return after which only tried moves were repeated so far
+    here = ROOT
     for i, move in enumerate(moves):
         branches.append((None if move.parent == ROOT else branches[move.parent], move.action))
-        if branches[i] in tried:
-            kinds.append("loop")
-        elif i > 0 and not moves[i - 1].solved and move.parent in _ancestors(moves, i - 1):
-            kinds.append("backtrack")
+        back: Return | None = None
+        if here != ROOT and not moves[here].solved and move.parent in _ancestors(moves, here):
+            back = (here, move.parent)
+        if move.again:
+            out.append(("again", None))
+            if back is not None and branches[i] in tried:
+                walked = walked or back
+        elif branches[i] in tried:
+            out.append(("loop", None))
+            walked = None
+        elif back is not None or walked is not None:
+            out.append(("backtrack", walked or back))
+            walked = None
         else:
-            kinds.append("forward")
+            out.append(("forward", None))
         tried.add(branches[i])
-    return kinds
+        here = move.parent if move.unfinished else i
+    return out
 
 
 def summarise(moves: Sequence[Move]) -> SearchSummary:
     """Count backtracks, loops and opportunities of one trace."""
-    kinds, depth = classify(moves), depths(moves)
+    classified, depth = _classified(moves), depths(moves)
+    kinds = [kind for kind, _ in classified]
     left: set[int] = set()
     returned = 0
-    for i, move in enumerate(moves):
-        if kinds[i] == "backtrack":
-            returned += depth[i - 1] - (0 if move.parent == ROOT else depth[move.parent])
-            state = i - 1
-            while state != move.parent:  # every state in between is left for good
+    for _, back in classified:
+        if back is not None:
+            state, to = back
+            returned += depth[state] - (0 if to == ROOT else depth[to])
+            while state != to:  # every state in between is left for good
                 left.add(state)
                 state = moves[state].parent
+    finished = [i for i, m in enumerate(moves) if not m.unfinished]
+    unknown = any(moves[i].hopeless is None for i in finished)
     solutions = [i for i, m in enumerate(moves) if m.solved and m.valid]
-    dead = [i for i, m in enumerate(moves) if m.hopeless]
+    dead = [i for i in finished if moves[i].hopeless]
     dead_ends = [i for i in dead if moves[i].terminal]
     return SearchSummary(
-        moves=len(moves),
-        valid=sum(m.valid for m in moves),
+        moves=len(finished),
+        valid=sum(moves[i].valid for i in finished),
         backtracks=kinds.count("backtrack"),
         loops=kinds.count("loop"),
         depth_returned=returned,
-        opportunities=len(dead),
-        left=sum(i in left for i in dead),
-        terminal_opportunities=len(dead_ends),
-        terminal_left=sum(i in left for i in dead_ends),
+        opportunities=math.nan if unknown else len(dead),
+        left=math.nan if unknown else sum(i in left for i in dead),
+        terminal_opportunities=math.nan if unknown else len(dead_ends),
+        terminal_left=math.nan if unknown else sum(i in left for i in dead_ends),
         solved=bool(solutions),
         solved_after_backtrack=bool(solutions) and "backtrack" in kinds[: solutions[-1] + 1],
     )

@@ -12,11 +12,12 @@ import pandas as pd
 
 from ...dynamics import intervals
 from ...dynamics.types import Estimate, Measurement
-from ..domains import Domain
+from ..domains import Domain, Response
 from ..protocol import Answered, Given, Needs, Result, item_rows
 from ..search import Move, SearchSummary, classify, summarise
 
 CUES = ("no", "back", "wait")  # the words with which a micro-world trace turns round
+PUNCTUATION = ".,;:!?…()*_`\"'"  # round the words of free text
 
 
 @runtime_checkable
@@ -24,6 +25,15 @@ class SearchDomain(Protocol):
     """A domain whose traces can be read as moves between states."""
 
     def read_trace(self, reference: dict, think: str) -> list[Move]: ...
+
+
+@runtime_checkable
+class FreeText(Protocol):
+    """A search domain in free text: it says where the search stands, and which words are cues there."""
+
+    cues: tuple[str, ...]
+
+    def thinking(self, response: Response) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -74,11 +84,12 @@ class Backtracking:
     def _domain(self, step: int, answered: Answered) -> tuple[list[Measurement], list[dict[str, object]]]:
         domain = answered.domain
         assert isinstance(domain, SearchDomain)
-        traces = [
-            domain.read_trace(i.reference, r.think) for i, r in zip(answered.items, answered.responses, strict=True)
-        ]
+        free = domain if isinstance(domain, FreeText) else None
+        thinking = [free.thinking(r) if free else r.think for r in answered.responses]
+        traces = [domain.read_trace(i.reference, t) for i, t in zip(answered.items, thinking, strict=True)]
         found: list[SearchSummary] = [summarise(t) for t in traces]
-        cues = [count_cues(r.think.split(), t) for r, t in zip(answered.responses, traces, strict=True)]
+        words = [[w.strip(PUNCTUATION).lower() for w in t.split()] if free else t.split() for t in thinking]
+        cues = [count_cues(w, t, free.cues if free else CUES) for w, t in zip(words, traces, strict=True)]
         tokens = np.array([r.n_tokens for r in answered.responses], float)
         clusters = [i.cluster for i in answered.items]
 

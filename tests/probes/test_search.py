@@ -8,7 +8,7 @@ import time
 import pytest
 from sftscope.probes.behaviour.backtracking import count_cues, top_share
 from sftscope.probes.microworld import DOMAINS
-from sftscope.probes.search import classify, summarise
+from sftscope.probes.search import Move, classify, summarise
 
 SEARCHES = ["countdown", "countdown4", "path", "subset_sum", "coloring"]
 TASK = {"numbers": [3, 5, 7], "target": 56}
@@ -144,6 +144,28 @@ def test_coloring_traces_are_read():
     assert found.depth_returned == 3
     assert summarise(read("a green", "coloring", task)).valid == 0
     assert not summarise(read("a blue b red", "coloring", task)).solved
+
+
+def test_repeated_moves_on_the_way_to_a_new_one_are_one_backtrack():
+    fields = {"valid": True, "solved": False, "hopeless": True, "terminal": False}
+    first = [Move(-1, "a", **fields), Move(0, "b", **fields), Move(-1, "c", **fields)]
+    walked = [*first, Move(-1, "a", **fields, again=True), Move(3, "b", **fields, again=True), Move(4, "d", **fields)]
+    assert classify(walked) == ["forward", "forward", "backtrack", "again", "again", "backtrack"]
+    found = summarise(walked)
+    assert (found.backtracks, found.loops, found.depth_returned) == (2, 0, 3)  # two levels up from b, one from c
+    looped = [*first, Move(-1, "a", **fields), Move(3, "b", **fields, again=True)]
+    assert classify(looped)[3:] == ["loop", "again"]
+
+
+def test_an_unfinished_move_opens_a_branch_and_reaches_no_state():
+    fields = {"valid": True, "solved": False, "hopeless": True, "terminal": False}
+    left = Move(-1, "b", False, False, False, False, unfinished=True)
+    moves = [Move(-1, "a", **fields), left, Move(-1, "c", **fields)]
+    assert classify(moves) == ["forward", "backtrack", "forward"]
+    found = summarise(moves)
+    assert (found.moves, found.valid, found.backtracks, found.depth_returned) == (2, 2, 1, 1)
+    unknown = summarise([Move(-1, "a", True, False, None, False)])
+    assert unknown.opportunities != unknown.opportunities  # NaN: beyond the solver
 
 
 def test_top_share_shows_a_total_carried_by_three():
