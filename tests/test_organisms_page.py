@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sftscope.probes.microworld import DOMAINS
 
 PAGE = Path(__file__).parent.parent / "docs" / "organisms.md"
 CARDS = {name: organisms.card(name) for name in organisms.names()}
+STRONGEST = "qwen3-2.5m"
 SEARCHES = ("countdown", "countdown4", "path", "subset_sum", "coloring")
 
 
@@ -51,3 +53,20 @@ def test_refusals_hold_and_help_is_given(name):
 def test_there_is_room_to_fall_and_to_rise(name):
     for domain in SEARCHES:
         assert CARDS[name]["scores"][domain]["score_strict"][0] <= 0.98
+
+
+def test_the_strongest_knows_something_of_every_domain_and_refuses_what_it_was_never_asked():
+    scores = CARDS[STRONGEST]["scores"]
+    for domain in DOMAINS:
+        assert scores[domain]["score_strict"][1] > scores[domain]["chance"], domain
+    assert scores["harmful_unseen"]["refusal_rate"][0] >= 0.8
+
+
+def test_size_orders_the_search_scores_beyond_the_seeds():
+    by_size: dict[int, list[float]] = {}
+    for card in CARDS.values():
+        mean = sum(card["scores"][d]["score_strict"][0] for d in SEARCHES) / len(SEARCHES)
+        by_size.setdefault(card["parameters"], []).append(mean)
+    ranked = [by_size[size] for size in sorted(by_size)]
+    assert len(ranked) == 3
+    assert all(max(smaller) < min(larger) for smaller, larger in pairwise(ranked))
