@@ -102,7 +102,8 @@ def test_two_shards_train_what_one_process_trains(
     tiny, fit, mapping, tmp_path, rows_of, launch, untied_model_dir, changes, untied
 ):
     """Losses, gradient norms (clipped over all shards) and whole checkpoints; adapters and 16-bit compute too."""
-    data = {"path": str(tiny.write_rows(tmp_path / "nine.jsonl", tiny.make_rows(9)))}
+    held = tiny.write_rows(tmp_path / "held.jsonl", tiny.make_rows(7, seed=3))
+    data = {"path": str(tiny.write_rows(tmp_path / "nine.jsonl", tiny.make_rows(9))), "heldout": {"mine": str(held)}}
     changes = changes | {"data": data, "checkpoints": {"first": True, "every": 3}, "optim": {"lr": 3e-3, "clip": 0.5}}
     if untied:
         changes["model"] = {"path": str(untied_model_dir)}
@@ -115,6 +116,8 @@ def test_two_shards_train_what_one_process_trains(
     for key, rtol in {"loss": 1e-4, "grad_norm": 1e-3, "entropy": 1e-4, "tokens": 0}.items():
         one, two = ([row[key] for row in rows_of(run)] for run in (alone, both))
         assert two == pytest.approx(one, rel=50 * rtol if mixed else rtol), key
+    one, two = (Run(run).measurements(probe="heldout")[["step", "value"]].to_numpy() for run in (alone, both))
+    assert two == pytest.approx(one, rel=5e-3 if mixed else 1e-4)
     there = Run(both).checkpoints()
     assert list(there) == list(Run(alone).checkpoints())
     for step, folder in there.items():
