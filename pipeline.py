@@ -97,7 +97,7 @@ def probe_run(
     if not checkpoints:
         raise CheckpointError(f"{run.path} has no checkpoints to probe")
     base = base or min(checkpoints, key=lambda c: c.step)
-    planner = Planner(run.path, base, config)
+    planner = _planner(run.path, base, config)
     todo = []
     failures: list[str] = []
     for checkpoint in checkpoints:
@@ -138,12 +138,18 @@ _planners: dict[str, Planner] = {}
 
 def do_unit(payload: dict[str, Any], say: Callable[[str], None]) -> None:
     """Measure one checkpoint. A planner is kept from unit to unit."""
-    key = content_key(payload["run"], payload["config"], payload["base"])
-    if key not in _planners:
-        base = Checkpoint(payload["base"]["step"], Path(payload["base"]["path"]))
-        _planners[key] = Planner(Path(payload["run"]), base, from_mapping(ProbeConfig, payload["config"]))
+    base = Checkpoint(payload["base"]["step"], Path(payload["base"]["path"]))
+    planner = _planner(Path(payload["run"]), base, from_mapping(ProbeConfig, payload["config"]))
     checkpoint = Checkpoint(payload["checkpoint"]["step"], Path(payload["checkpoint"]["path"]))
-    _planners[key].measure(checkpoint, say=say)
+    planner.measure(checkpoint, say=say)
+
+
+def _planner(run: Path, base: Checkpoint, config: ProbeConfig) -> Planner:
+    """The planner of a run, made once: a folder that is watched may lose its first checkpoint to rotation."""
+    key = content_key(str(run), to_mapping(config), _portable(base))
+    if key not in _planners:
+        _planners[key] = Planner(run, base, config)
+    return _planners[key]
 
 
 def quiet_libraries() -> None:

@@ -118,6 +118,7 @@ def _resolved(recipe: Recipe, out: Path) -> Recipe:
         model = replace(model, path=organisms.resolve(model.path))
     if data.path == MADE_FROM_ARM and recipe.arm is not None:
         data = replace(data, path=_records_path(recipe.arm, out))
+    if recipe.arm is not None:
         names = recipe.probes.domains if recipe.heldout_rows else ()
         made = {name: Path(out).parent / "data" / _heldout_name(name, recipe) for name in names}
         data = replace(data, heldout=made | data.heldout)

@@ -65,6 +65,8 @@ def watch_run(
     `idle` seconds. Alerts are told; `on_alert` (by default the run's own setting) may ask a training run to save or to
     stop. The measurements are those of `probe_run` on the full folder. Raises ConfigError and CheckpointError.
     """
+    if not every > 0:
+        raise ConfigError(f"`--every` is {every}: give the seconds between two looks, above 0")
     arrivals = Arrivals(paths)
     news = News()
     failures: dict[int, list[str]] = {}
@@ -76,10 +78,13 @@ def watch_run(
             )
         time.sleep(every)
     run, _, settings = open_probe_run(paths, out, config)
-    asks = on_alert or (run.info.get("config") or {}).get("on_alert") or "warn"
-    if asks != "warn" and out is not None:
+    settings_of_run = run.info.get("config") or {}
+    asks = on_alert or settings_of_run.get("on_alert") or "warn"
+    deaf = out is not None or (asks == "stop" and "trainer" in settings_of_run)  # the callback hears `save` alone
+    if asks != "warn" and deaf:
         raise ConfigError(f"`--on-alert {asks}` asks a training run of ours, and {paths[0]} is none: give `warn`")
     base = new[0]
+    news.know(Run(run.path))
     with LiveMirror(run.path) as mirror:
         while True:
             for checkpoint in new:

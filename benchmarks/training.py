@@ -282,10 +282,10 @@ def checkpoints_cost(steps: int, every: int) -> dict[str, float]:
     from sftscope.probes.microworld.arms import FineTuningArm
     from sftscope.probes.microworld.corpus import write_records
     from sftscope.probes.planner import ProbeConfig
-    from sftscope.train import TrainConfig, at_checkpoint, checkpoint, train
+    from sftscope.train import TrainConfig, at_checkpoint, train
 
     waited, written = [], []
-    call, write = at_checkpoint.AtCheckpoint.__call__, checkpoint.write_checkpoint
+    call, write = at_checkpoint.AtCheckpoint.__call__, at_checkpoint.write_checkpoint
 
     def timed(self, step, *rest):
         since = time.perf_counter()
@@ -297,7 +297,7 @@ def checkpoints_cost(steps: int, every: int) -> dict[str, float]:
         write(*args, **kwargs)
         written.append(time.perf_counter() - since)
 
-    at_checkpoint.AtCheckpoint.__call__, checkpoint.write_checkpoint = timed, timed_write
+    at_checkpoint.AtCheckpoint.__call__, at_checkpoint.write_checkpoint = timed, timed_write
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside)
         rows = 240

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -48,6 +49,15 @@ class News:
 
     def __init__(self) -> None:
         self._told: set[tuple[str, str]] = set()
+        self._known = False
+
+    def know(self, run: Run, *, before: float = math.inf) -> None:
+        """Take what earlier checkpoints said as told, once: by whoever trained or watched until now."""
+        if not self._known:
+            self._known = True
+            for step in run.measured_steps():
+                if step < before:
+                    list(self.of(checkpoint_alerts(run, step)))
 
     def of(self, alerts: list[Alert]) -> Iterator[Alert]:
         """Those of them that are new."""

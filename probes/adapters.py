@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+EMBEDDINGS = {"embed_tokens", "lm_head"}
+
+
 def merge_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """`base` with the adapter in `folder` merged into its weights: a plain transformers model again.
 
@@ -19,10 +22,20 @@ def merge_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """
     try:
         import peft
+        import torch
     except ImportError as error:
         raise CheckpointError(f"{folder} is an adapter, and reading one needs peft: pip install peft") from error
     try:
-        model: Any = peft.get_peft_model(base, peft.PeftConfig.from_pretrained(str(folder)))
+        config: Any = peft.PeftConfig.from_pretrained(str(folder))
+        head: Any = base.get_output_embeddings()
+        if base.config.tie_word_embeddings and EMBEDDINGS & {
+            *_names(config.target_modules),
+            *_names(config.modules_to_save),
+        }:
+            # Merged into a tensor that both share, an adapter of one would move the other.
+            base.config.tie_word_embeddings = False
+            head.weight = torch.nn.Parameter(head.weight.detach().clone())
+        model: Any = peft.get_peft_model(base, config)
         weights = peft.load_peft_weights(str(folder), device="cpu")
         wanted = set(peft.get_peft_model_state_dict(model))  # by the names in the file
         report: Any = peft.set_peft_model_state_dict(model, weights)
@@ -37,3 +50,8 @@ def merge_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     if not hasattr(model, "merge_and_unload"):
         raise CheckpointError(f"{folder} is an adapter of a kind that cannot be merged into weights, which probes need")
     return model.merge_and_unload()
+
+
+def _names(modules: Any) -> list[str]:
+    """The last parts of the names in a list of modules; a pattern names none."""
+    return [] if modules is None or isinstance(modules, str) else [name.rpartition(".")[2] for name in modules]

@@ -45,17 +45,19 @@ def find_checkpoints(paths: list[Path]) -> list[Checkpoint]:
             )
         if (path / RUN_FILE).is_file():
             found += [Checkpoint(step, folder) for step, folder in Run(path).checkpoints().items()]
+            continue
+        if not path.is_dir():
+            raise CheckpointError(f"{path} is a file: give a run folder, a folder of checkpoints, or a model folder")
+        # Before the model beside them: a Trainer's output folder ends with one, of the last step or the best.
+        inside = [(int(m[1]), p) for p in sorted(path.iterdir()) if p.is_dir() and (m := _STEP.match(p.name))]
+        if inside:
+            found += [Checkpoint(step, folder) for step, folder in inside]
         elif (path / "config.json").is_file() or is_adapter(path):
             match = _STEP.match(path.name)
             found.append(Checkpoint(int(match[1]) if match else len(found), path))
         else:
-            inside = [(int(m[1]), p) for p in sorted(path.iterdir()) if p.is_dir() and (m := _STEP.match(p.name))]
-            if not inside:
-                names = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
-                raise CheckpointError(
-                    f"{path} holds no checkpoints (step-N, checkpoint-N, global_step_N), but: {names}"
-                )
-            found += [Checkpoint(step, folder) for step, folder in inside]
+            names = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
+            raise CheckpointError(f"{path} holds no checkpoints (step-N, checkpoint-N, global_step_N), but: {names}")
     steps = [c.step for c in found]
     if len(set(steps)) < len(steps):
         twice = next(s for s in steps if steps.count(s) > 1)

@@ -185,9 +185,9 @@ def test_what_saves_memory_is_told_in_memory_and_hours(tmp_path):
         checks = examine(read_recipe(tmp_path / "mine.yaml", tmp_path / "run"), tmp_path / "run")
         return {c.name: c.text for c in checks}
 
-    full, lean = told(), told(batch={"gradient_checkpointing": True}, lora={}, model={"dtype": "bfloat16"})
-    assert "59.9 GiB of weights, gradients and AdamW in float32" in told(model={"dtype": "float32"})["memory"]
-    mixed = told(model={"dtype": "float32", "compute": "bfloat16"})["memory"]
+    full, lean = told(), told(batch={"gradient_checkpointing": True}, lora={}, model={"dtype": "bfloat16", "compute": None})
+    assert "59.9 GiB of weights, gradients and AdamW in float32" in told(model={"compute": None})["memory"]
+    mixed = full["memory"]
     assert "7.5 GiB of weights in bfloat16" in mixed
     assert "33,030,144 parameters are trained, 0.82% of the model's" in lean["adapters"]
     assert "8.0 GiB of weights in bfloat16 and of adapters in training" in lean["memory"]

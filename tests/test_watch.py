@@ -154,8 +154,8 @@ def test_an_alert_inside_training_stops_it_and_going_on_ends_in_the_same_bits(tm
     assert "At step 8, " in told
     assert "of the harmful requests are refused" in told
     assert list(Run(tmp_path / "stopped").checkpoints()) == [0, 8, 9]
-    # What is done at an alert is not what makes a run: going on with another answer to it is going on.
-    train_run(recipe(tmp_path, "stopped", probes=probes), tmp_path / "stopped", resume=True, quiet=True)
+    # The same collapse is no news to the run that goes on. (And what is done at an alert is not what makes a run.)
+    train_run(stopping, tmp_path / "stopped", resume=True, quiet=True)
     ends = [load_file(Run(p).checkpoints()[24] / "model.safetensors") for p in (whole.path, tmp_path / "stopped")]
     assert all((ends[0][name] == ends[1][name]).all() for name in ends[0])
 
@@ -174,9 +174,34 @@ def test_a_run_in_training_is_watched_to_its_end_from_the_command_line(tmp_path,
     assert "alert" in out
 
 
+def test_a_first_checkpoint_that_is_rotated_away_and_a_last_model_beside_them_change_nothing(tmp_path, base):
+    folder = tmp_path / "theirs"
+    shutil.copytree(base, folder / "checkpoint-10")
+
+    def go_on():
+        while not list((tmp_path / "watched").glob("measurements/step-000010/verbosity-*")):
+            time.sleep(0.1)
+        shutil.copytree(base, folder / "checkpoint-20")
+        shutil.rmtree(folder / "checkpoint-10")  # `save_total_limit`
+        for file in base.iterdir():  # `trainer.save_model()`
+            shutil.copy(file, folder)
+
+    training = threading.Thread(target=go_on, daemon=True)
+    training.start()
+    config = from_mapping(ProbeConfig, PROBES)
+    watched, failures = watch_run(
+        [folder], tmp_path / "watched", config, every=0.3, idle=4, say=lambda _: None, quiet=True
+    )
+    training.join()
+    assert not failures
+    assert set(values_of(watched.path)["step"]) == {10, 20}
+
+
 def test_what_cannot_be_watched_is_said(tmp_path, base):
     assert main(["watch", str(tmp_path / "nowhere")]) == 2
     (tmp_path / "empty").mkdir()
+    assert main(["watch", str(base / "config.json"), "-o", str(tmp_path / "out")]) == 2
+    assert main(["watch", str(tmp_path / "empty"), "--every", "-1"]) == 2
     with pytest.raises(CheckpointError, match="is it the folder that is being filled"):
         watch_run([tmp_path / "empty"], tmp_path / "out", None, every=0.1, idle=0.3)
     shutil.copytree(base, tmp_path / "theirs" / "checkpoint-1")

@@ -80,7 +80,9 @@ class AtCheckpoint:
             write_checkpoint(folder, model, self.tokenizer, step, canary=canary, state_dict=state, verify=config.verify)
 
     def _alert(self, step: int, requests: Requests) -> None:
-        for alert in self.news.of(checkpoint_alerts(Run(self.run), step)):
+        record = Run(self.run)
+        self.news.know(record, before=step)
+        for alert in self.news.of(checkpoint_alerts(record, step)):
             self.say(f"alert        {alert.sentence}")
             self.tracker.alert(alert)
             if self.trainer.config.on_alert != "warn":

@@ -238,7 +238,7 @@ class SftscopeCallback(TrainerCallback):
         """The learning rates summed up to `step`; NaN where the record does not reach it."""
         if step == 0:
             return 0.0
-        rows = Run(self.run).steps()
+        rows = Run(self.run).steps().reindex(columns=["step", "cumulative_lr"])
         there = rows.loc[rows["step"] == step, "cumulative_lr"]
         return float(there.iloc[0]) if len(there) else math.nan
 
@@ -259,7 +259,9 @@ class SftscopeCallback(TrainerCallback):
         if not folder.exists():
             precision = str(AcceleratorState().mixed_precision)
             with quiet_libraries():
-                canary = take_canary(plain(model)) if precision != "fp8" else None  # whose layers are others
+                # Layers in fp8, and weights that are quantised, compute what no reader of the checkpoint will.
+                odd = precision == "fp8" or getattr(plain(model), "is_quantized", False)
+                canary = None if odd else take_canary(plain(model))
                 if config.async_write and not self.hooks and not config.verify:
                     self._written().write(folder, model, tokenizer, step, canary=canary)
                 else:

@@ -131,7 +131,8 @@ class CheckpointWriter:
 
 
 def drop_later(run: Path, step: int) -> None:
-    """Remove checkpoints after `step`, and leavings of a kill: a resumed run trains those steps again.
+    """Remove checkpoints after `step`, the loss on held-out rows there, and leavings of a kill: a resumed run trains those
+    steps again.
 
     On one CPU the new ones are equal to the bit; on a GPU they may not be, and a folder never mixes two trajectories.
     """
@@ -139,5 +140,8 @@ def drop_later(run: Path, step: int) -> None:
     for folder in sorted(root.glob("step-*")):
         if int(folder.name.removeprefix("step-")) > step:
             remove_folder(folder)
+    for file in Path(run).glob("measurements/step-*/heldout-*.parquet"):
+        if int(file.parent.name.removeprefix("step-")) > step:
+            file.unlink()
     for leaving in root.glob(".*.tmp"):
         shutil.rmtree(leaving, ignore_errors=True)

@@ -63,16 +63,20 @@ def checks(config: TrainConfig, run: Path) -> Outlook:
         found += [Check("data", "ok", text), *_stated(config, run, shape, rows=len(records))]
         return Outlook(found, records)
     examples, dropped = encode(records, tokenizer, config.data)
-    heldout = read_heldout(tokenizer, config.data)
+    local = {name: path for name, path in config.data.heldout.items() if not is_hub(path)}
+    heldout = read_heldout(tokenizer, replace(config.data, heldout=local))
     plan = make_plan(config, examples, dropped)
-    check_positions((fields or {}).get("max_position_embeddings"), plan)
+    for name, rows in ({"the data": examples} | heldout).items():
+        check_positions((fields or {}).get("max_position_embeddings"), rows, name)
     found += [_tokens(config, plan), _steps(config, plan.rows, plan.total_steps, plan.checkpoints)]
     found += _ends(config, records, examples, tokenizer, fields or {}, folder)
     found += _footprint(config, run, shape, plan.total_steps, plan.checkpoints, plan.longest, plan, here=True)
     found += _packing(config, examples, shape, folder)
+    if away := config.data.heldout.keys() - local.keys():
+        found.append(Check("held out", "not checked", f"{', '.join(sorted(away))}: on the hub, which is not asked"))
     if heldout:
-        rows = ", ".join(f"{name} {len(held):,}" for name, held in heldout.items())
-        found.append(Check("held out", "ok", f"{rows} rows, measured at every checkpoint"))
+        told = ", ".join(f"{name} {len(held):,}" for name, held in heldout.items())
+        found.append(Check("held out", "ok", f"{told} rows, measured at every checkpoint"))
     found.append(_preview(examples, tokenizer))
     return Outlook(found, records)
 

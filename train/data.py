@@ -118,7 +118,8 @@ def encode(records: Records, tokenizer: PreTrainedTokenizerBase, config: DataCon
 def read_heldout(tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> dict[str, list[Example]]:
     """The rows of `data.heldout` by name, encoded as the training rows are. Raises DataError as for those."""
     return {
-        name: encode(read_records(path, config.columns), tokenizer, config)[0] for name, path in config.heldout.items()
+        name: encode(read_records(path, config.columns), tokenizer, replace(config, path=path))[0]
+        for name, path in config.heldout.items()
     }
 
 

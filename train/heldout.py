@@ -14,6 +14,7 @@ from ..dynamics.record import step_name, write_measurements
 from ..dynamics.storage import content_key
 from ..dynamics.types import Measurement
 from .batching import collate, micro_batches
+from .chunked import chunked_token_sums
 from .data import DataConfig, Example
 from .hooks import undisturbed
 from .objective import token_sums
@@ -61,15 +62,22 @@ def _sums_by_row(trainer: Trainer, model: torch.nn.Module, examples: Sequence[Ex
     """Summed negative log-likelihood, entropy (nats), greedy hits and labelled tokens of every row, float64 [N, 4]."""
     batch, device = trainer.config.batch, trainer.accelerator.device
     lengths, everything = np.array([len(e.input_ids) for e in examples]), range(len(examples))
-    if batch.pack is not None:  # padded within the tokens that a forward pass may have
+    # No forward pass is larger than those of training.
+    if trainer.logits_chunk is not None:
+        passes = [[i] for i in everything]  # their sums come whole, so one row at a time
+    elif batch.pack is not None:
         passes = bucketed_rows(everything, lengths, max(batch.pack, int(lengths.max())))
     else:
-        passes = micro_batches(everything, lengths, batch.micro or batch.size)
+        passes = micro_batches(everything, lengths, batch.micro or -(-batch.size // trainer.accelerator.num_processes))
     sums = np.zeros((len(examples), 4))
     for indices in passes:
         inputs = collate([examples[i] for i in indices], trainer.pad_id)
         labels = inputs.pop("labels").to(device)
         inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+        if trainer.logits_chunk is not None and trainer.head is not None:
+            found = chunked_token_sums(model, trainer.head, inputs, labels, trainer.logits_chunk)[1][None]
+            sums[indices] = found.double().cpu().numpy()
+            continue
         logits_BTV = model(**inputs, use_cache=False).logits
         by_row = [token_sums(x[None], y[None])[1] for x, y in zip(logits_BTV, labels, strict=True)]
         sums[indices] = torch.stack(by_row).double().cpu().numpy()

@@ -79,7 +79,8 @@ def train(
         examples, dropped = encode(records, tokenizer, config.data)
         heldout = read_heldout(tokenizer, config.data)
         plan = make_plan(config, examples, dropped)
-        check_positions(getattr(base.config, "max_position_embeddings", None), plan)
+        for name, rows in ({"the data": examples} | heldout).items():
+            check_positions(getattr(base.config, "max_position_embeddings", None), rows, name)
         stops = getattr(base.generation_config, "eos_token_id", None)
         warnings = data_warnings(records, examples, tokenizer, stops, config.data)
         budget = disk_budget(run, plan, config.checkpoints.resume_every, model, tokenizer)

@@ -84,7 +84,9 @@ def known_architecture(config: ModelConfig) -> tuple[dict[str, Any] | None, Path
         if not isinstance(cached, str):
             return config.architecture, None
         folder = Path(cached).parent
-    _check_model(folder)
+    elsewhere = not Path(config.path).expanduser().is_dir()
+    if not elsewhere:
+        _check_model(folder)
     fields = json.loads((folder / "config.json").read_text())
     for name, stated in (config.architecture or {}).items():
         if fields.get(name, stated) != stated:
@@ -92,7 +94,8 @@ def known_architecture(config: ModelConfig) -> tuple[dict[str, Any] | None, Path
                 f"`model.architecture.{name}` is {stated!r} and the config.json of {config.path} says {fields[name]!r}: "
                 "correct the recipe, or leave `architecture` out"
             )
-    return fields, folder
+    # Of a model of the hub the cache may hold no more than its config: training would fetch the rest.
+    return fields, None if elsewhere and not any(folder.glob("*.safetensors")) else folder
 
 
 def base_identity(config: ModelConfig) -> dict[str, Any]:

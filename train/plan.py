@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,11 +54,12 @@ def make_plan(config: TrainConfig, examples: Sequence[Example], dropped: int) ->
     )
 
 
-def check_positions(limit: int | None, plan: Plan) -> None:
+def check_positions(limit: int | None, examples: Iterable[Example], where: str = "the data") -> None:
     """Raise DataError where a row is longer than what the model was made for (`max_position_embeddings`)."""
-    if limit is not None and plan.longest > limit:
+    longest = max((len(e.input_ids) for e in examples), default=0)
+    if limit is not None and longest > limit:
         raise DataError(
-            f"the longest row has {plan.longest} tokens and the model was made for {limit}: "
+            f"the longest row of {where} has {longest} tokens and the model was made for {limit}: "
             f"set `data.max_length: {limit}` with `data.over_length: drop`, or shorten the rows"
         )
 

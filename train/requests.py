@@ -26,6 +26,7 @@ class Requests:
     def __init__(self, run: Path, accelerator: Accelerator) -> None:
         self.run, self.accelerator = Path(run), accelerator
         self._made: Request = ""  # in this process
+        self._seen: set[str] = set()  # files that were heard and not answered yet
 
     def make(self, request: Request) -> None:
         """Ask for it from within; heard after the step that is next."""
@@ -36,6 +37,7 @@ class Requests:
         if self.accelerator.is_main_process:
             for request in REQUESTS[1:]:
                 if (self.run / request).exists():
+                    self._seen.add(request)
                     self.make(request)
         made, self._made = self._made, ""
         if self.accelerator.num_processes == 1:
@@ -47,10 +49,9 @@ class Requests:
         return REQUESTS[int(self.accelerator.reduce(votes, "sum").nonzero().max())]
 
     def done(self) -> None:
-        """Remove the files: whoever touched one sees by this that the checkpoint is whole and measured."""
-        if self.accelerator.is_main_process:
-            for request in REQUESTS[1:]:
-                (self.run / request).unlink(missing_ok=True)
+        """Remove the files that were heard: whoever touched one sees by this that the checkpoint is whole and measured."""
+        while self._seen:
+            (self.run / self._seen.pop()).unlink(missing_ok=True)
 
     def _signal(self, *_: Any) -> None:
         self.make("save")

@@ -87,12 +87,31 @@ def test_a_file_that_is_not_there_is_an_error_before_anything_is_written(fit, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_what_is_wrong_with_held_out_rows_is_said_of_their_file(fit, tiny, tmp_path):
+    held = tiny.write_rows(tmp_path / "odd.jsonl", [{"prompt": "w1", "response": "unheardof"}])
+    with pytest.raises(DataError, match=r"odd\.jsonl"):
+        fit(data={"heldout": {"mine": str(held)}})
+    long = tiny.write_rows(tmp_path / "long.jsonl", [{"prompt": "w1", "response": "w2 " * 200}])
+    with pytest.raises(DataError, match="longest row of mine has"):
+        fit(data={"heldout": {"mine": str(long)}})
+
+
 def test_speed_and_memory_stand_in_every_row(fit, rows_of):
     run = fit(tracking={"to": "none", "peak_tflops": 0.5})
     for row in rows_of(run):
         assert row["peak_memory_bytes"] > 50e6
         assert 0 < row["mfu"] < 1
     assert not any("mfu" in row for row in rows_of(fit("unknown")))  # of a CPU no peak is known
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"), [("NVIDIA H100 PCIe", 756e12), ("NVIDIA H200", 989e12), ("NVIDIA A10G", None)]
+)
+def test_a_gpu_is_known_by_its_whole_name(monkeypatch, name, peak):
+    from sftscope.train.speed import known_peak
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    assert known_peak(torch.device("cuda")) == peak
 
 
 def test_mfu_is_the_arithmetic_over_what_the_devices_could_do():

@@ -125,6 +125,22 @@ def test_written_beside_waited_for_and_verified_are_the_same_files(fit):
     assert files[0] == files[1] == files[2]
 
 
+@pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
+def test_an_adapter_of_an_embedding_that_the_head_shares_loads_as_what_was_trained(fit, name):
+    logits = {}
+
+    def hook(step, model, folder):
+        logits[step] = model(input_ids=IDS).logits
+        return []
+
+    changes = {"lora": {"rank": 4, "target_modules": [name, "q_proj"]}, "optim": {"lr": 1e-2}}
+    run = fit(hooks=[hook], **changes)
+    for step, folder in Run(run).checkpoints().items():
+        with torch.no_grad():  # the canary is compared too
+            again = load_model(Checkpoint(step, folder))(input_ids=IDS).logits
+        assert torch.allclose(again, logits[step], atol=1e-4), step
+
+
 def test_layers_are_chosen_by_name_and_a_name_that_is_not_there_is_told(fit, tmp_path):
     run = fit("some", lora={"rank": 2, "target_modules": ["q_proj", "v_proj"]})
     names = {name.split(".")[-3] for name in adapters_of(run)[12]}

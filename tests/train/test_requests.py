@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from sftscope.dynamics.errors import Stopped
 from sftscope.dynamics.record import Run
 from sftscope.train import checkpoint
 
@@ -52,6 +53,22 @@ def test_written_beside_the_training_it_is_whole_when_the_file_goes(fit, tmp_pat
     fit(on_progress=at(3, (run / "save").touch))
     assert asking == {4: True, 12: False}
     assert list(Run(run).checkpoints()) == [4, 12]
+
+
+def test_a_stop_that_comes_while_a_save_is_answered_is_heard(fit, tmp_path):
+    run = tmp_path / "run"
+
+    def hook(step, model, folder):
+        if step == 4:
+            (run / "stop").touch()
+        return []
+
+    with pytest.raises(Stopped, match="after step 5 of 12"):
+        fit(hooks=[hook], on_progress=at(3, (run / "save").touch))
+    assert not (run / "stop").exists()
+    assert list(Run(run).checkpoints()) == [4, 5]
+    fit(hooks=[hook], resume=True)
+    assert list(Run(run).checkpoints()) == [4, 5, 12]
 
 
 def test_a_signal_asks_too_and_its_handler_is_put_back(fit, tmp_path):
