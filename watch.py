@@ -36,7 +36,7 @@ class Arrivals:
         try:
             there = find_checkpoints(list(self.paths))
         except CheckpointError:
-            if not all(path.exists() for path in self.paths):
+            if not all(path.is_dir() for path in self.paths):
                 raise
             return []  # a folder without checkpoints, as yet
         now = {c.path: _listing(c.path) for c in there}

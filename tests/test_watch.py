@@ -154,7 +154,9 @@ def test_an_alert_inside_training_stops_it_and_going_on_ends_in_the_same_bits(tm
     assert "At step 8, " in told
     assert "of the harmful requests are refused" in told
     assert list(Run(tmp_path / "stopped").checkpoints()) == [0, 8, 9]
-    # The same collapse is no news to the run that goes on. (And what is done at an alert is not what makes a run.)
+    # The same collapse is no news to the run that goes on; at step 16 there is another, and then none.
+    with pytest.raises(Stopped, match="ended after step 17 of 24"):
+        train_run(stopping, tmp_path / "stopped", resume=True, quiet=True)
     train_run(stopping, tmp_path / "stopped", resume=True, quiet=True)
     ends = [load_file(Run(p).checkpoints()[24] / "model.safetensors") for p in (whole.path, tmp_path / "stopped")]
     assert all((ends[0][name] == ends[1][name]).all() for name in ends[0])
