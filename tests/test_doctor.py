@@ -185,7 +185,10 @@ def test_what_saves_memory_is_told_in_memory_and_hours(tmp_path):
         checks = examine(read_recipe(tmp_path / "mine.yaml", tmp_path / "run"), tmp_path / "run")
         return {c.name: c.text for c in checks}
 
-    full, lean = told(), told(batch={"gradient_checkpointing": True}, lora={}, model={"dtype": "bfloat16", "compute": None})
+    full, lean = (
+        told(),
+        told(batch={"gradient_checkpointing": True}, lora={}, model={"dtype": "bfloat16", "compute": None}),
+    )
     assert "59.9 GiB of weights, gradients and AdamW in float32" in told(model={"compute": None})["memory"]
     mixed = full["memory"]
     assert "7.5 GiB of weights in bfloat16" in mixed
