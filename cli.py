@@ -245,7 +245,9 @@ def organism(action: Positional[str], name: Positional[str] = "", out: OutFile =
     if action == "list":
         from rich.console import Console
 
-        Console().print(_organism_table())
+        table = _organism_table()
+        # As wide as it is: cut to a narrow terminal, the names of what is listed could not be read.
+        Console(width=max(Console().width, 20 + 16 * len(table.columns))).print(table)
     elif action == "build":
         from .pretraining import build_organism
 

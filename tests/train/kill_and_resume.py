@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 STEPS = 24
-CLOCKS = ("seconds", "tokens_per_s")
+CLOCKS = ("seconds", "tokens_per_s", "peak_memory_bytes")
 AIMS = ("any time", "checkpoint", "state")
 FIELDS = {
     "model_type": "qwen3",

@@ -32,7 +32,7 @@ def settings(dropout_model_dir):
     }
 
 
-CLOCKS = ("seconds", "tokens_per_s")
+CLOCKS = ("seconds", "tokens_per_s", "peak_memory_bytes")
 
 
 def without_clocks(rows):
