@@ -72,7 +72,7 @@ def watch_run(
     failures: dict[int, list[str]] = {}
     since = time.monotonic()
     while not (new := arrivals.look()):  # a run folder without `out` may still be without checkpoints
-        if idle is not None and time.monotonic() - since > idle:
+        if idle is not None and _is_idle(since, idle):
             raise CheckpointError(
                 f"no checkpoint came to {paths[0]} in {idle:g} s: is it the folder that is being filled?"
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,6 +35,11 @@ class Alert:
     sentence: str
     evidence: Mapping[str, float]
     domain: str = ""
+
+    def for_wandb(self) -> dict[str, Any]:
+        """The arguments of W&B's `Run.alert`."""
+        level = "ERROR" if self.severity == "critical" else "WARN"
+        return {"title": f"{self.kind} at step {self.step}", "text": self.sentence, "level": level}
 
 
 def loss_not_finite(step: int, loss: float) -> Alert | None:

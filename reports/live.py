@@ -41,8 +41,7 @@ class LiveMirror:
     def alert(self, alert: Alert) -> None:
         """Pass an alert on to W&B, which tells those who watch the project."""
         if self._tracked is not None:
-            level = "ERROR" if alert.severity == "critical" else "WARN"
-            self._tracked.alert(title=f"{alert.kind} at step {alert.step}", text=alert.sentence, level=level)
+            self._tracked.alert(**alert.for_wandb())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -53,9 +53,7 @@ class Tracker:
     def alert(self, alert: Alert) -> None:
         """Pass an alert on to W&B, which tells those who watch the project."""
         if self.on and self.kind == "wandb" and self.accelerator.is_main_process:
-            level = "ERROR" if alert.severity == "critical" else "WARN"
-            tracker = self.accelerator.get_tracker("wandb", unwrap=True)
-            tracker.alert(title=f"{alert.kind} at step {alert.step}", text=alert.sentence, level=level)
+            self.accelerator.get_tracker("wandb", unwrap=True).alert(**alert.for_wandb())
 
     def finish(self) -> None:
         if self.on:
