@@ -135,6 +135,7 @@ def probe(
     quiet_libraries()
     run, checkpoints, settings = open_probe_run(paths, out, _probe_settings(config))
     failures = probe_run(run, checkpoints, settings, workers=workers)
+    _print_costs(run.path)
     _print_failures(failures)
     print(f"measured: {len(checkpoints) - len(failures)} of {len(checkpoints)} checkpoints, in {run.path.resolve()}")
     if failures:
@@ -335,25 +336,28 @@ def _print_settings(mapping: dict) -> None:
     print(yaml.safe_dump(mapping, sort_keys=False).rstrip())
 
 
-def _print_costs(run: Path, stages: dict[str, float]) -> None:
+def _print_costs(run: Path, stages: dict[str, float] | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from .dynamics.record import Run
 
-    table = Table(title="time and cost", title_justify="left")
-    table.add_column("stage")
-    table.add_column("seconds", justify="right")
-    for name, seconds in stages.items():
-        table.add_row(name, f"{seconds:.1f}")
-    table.add_row("all", f"{sum(stages.values()):.1f}", style="bold")
-    costs = Run(run).measurements(probe="cost", all_settings=True)
+    console = Console()
+    costs = Run(run).costs()
     if len(costs):
-        spent = costs[costs["metric"] == "seconds"].groupby("position")["value"].sum()
-        tokens = costs.loc[costs["metric"] == "tokens_generated", "value"].sum()
-        inside = ", ".join(f"{stage} {s:.0f} s" for stage, s in spent.sort_values(ascending=False).items())
-        table.caption = f"probes, summed over processes: {inside}; {tokens:,.0f} tokens generated"
-    Console().print(table)
+        table = Table("stage", title="cost of probing, summed over checkpoints and processes", title_justify="left")
+        for name in ("seconds", "tokens", "MB written"):
+            table.add_column(name, justify="right")
+        for stage, row in costs.iterrows():
+            table.add_row(str(stage), f"{row['seconds']:.1f}", f"{row['tokens']:,.0f}", f"{row['bytes'] / 1e6:.2f}")
+        console.print(table)
+    if stages is not None:
+        table = Table("stage", title="time", title_justify="left")
+        table.add_column("seconds", justify="right")
+        for name, seconds in stages.items():
+            table.add_row(name, f"{seconds:.1f}")
+        table.add_row("all", f"{sum(stages.values()):.1f}", style="bold")
+        console.print(table)
 
 
 def _print_failures(failures: list[str]) -> None:

@@ -321,6 +321,16 @@ class Run:
                 found[step] = file
         return dict(sorted(found.items()))
 
+    def costs(self) -> pd.DataFrame:
+        """What measuring took, by stage and summed over checkpoints: columns seconds, tokens, bytes, times; dearest first."""
+        table = self.measurements(probe="cost", all_settings=True)
+        if table.empty:
+            return pd.DataFrame()
+        wide = table.pivot_table(index="position", columns="metric", values="value", aggfunc="sum", fill_value=0.0)
+        wide = wide.reindex(columns=["seconds", "tokens", "bytes"], fill_value=0.0)
+        times = table[table["metric"] == "seconds"].groupby("position").size()
+        return wide.assign(times=times.reindex(wide.index, fill_value=0)).sort_values("seconds", ascending=False)
+
     def samples(self, domain: str, step: int) -> pd.DataFrame:
         """What the model wrote: item, prompt, text, token_ids, finish (`stop` or `length`)."""
         files = self._files("samples", f"{domain}-*.jsonl.zst", [step])
@@ -340,7 +350,12 @@ class Run:
         parts = []
         for file in files.values():
             with h5py.File(file, "r") as f:
-                parts.append(f["activations"][position][:, layer, :].astype(np.float32))
+                layers = [int(x) for x in f.attrs["layers"]]
+                if layer not in layers or position not in f["activations"]:
+                    raise RecordError(
+                        f"{file.name} holds layers {layers} at {', '.join(f['activations'])}, not layer {layer} at {position!r}"
+                    )
+                parts.append(f["activations"][position][:, layers.index(layer), :].astype(np.float32))
         return np.stack(parts)
 
     def directions(self, concept: str, steps: Sequence[int] | None = None) -> dict[int, np.ndarray]:

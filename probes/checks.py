@@ -11,6 +11,7 @@ from .domains import Item
 from .microworld import DOMAINS
 from .planner import ProbeConfig
 from .prompt_sets import PROMPT_SETS
+from .registry import make_probe
 
 EXAMPLES = 3
 
@@ -38,10 +39,12 @@ def checks(config: ProbeConfig, rows: Iterable[tuple[int, Sequence[str]]] | None
 
 def _with_prompt_sets(config: ProbeConfig, items: dict[str, list[Item]]) -> dict[str, list[Item]]:
     """The items with those that directions are reported on. What they are fitted to may be trained on."""
-    if "refusal_direction" not in (*config.probes, *config.during):
-        return items
-    prompts, both = PROMPT_SETS["refusal"](DOMAINS), {name: list(found) for name, found in items.items()}
-    for item, part in zip(prompts.items, prompts.part, strict=True):
-        if part == "eval":
-            both.setdefault(item.id.rpartition("-")[0], []).append(item)
+    domains = {name: DOMAINS[name] for name in config.domains}
+    probes = [make_probe(name) for name in (*config.probes, *config.during)]
+    both = {name: list(found) for name, found in items.items()}
+    for name in dict.fromkeys(s for probe in probes for s in probe.needs(domains).activations):
+        prompts = PROMPT_SETS[name](domains, items)
+        for item, part in zip(prompts.items, prompts.part, strict=True):
+            if part == "eval":
+                both.setdefault(item.id.rpartition("-")[0], []).append(item)
     return both

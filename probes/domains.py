@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..dynamics.types import Group
 
@@ -29,7 +29,8 @@ class Response:
 
     text: str
     finished: bool  # False: cut at the length limit
-    n_tokens: int
+    n_tokens: int  # that the model wrote itself
+    forced: str = ""  # what the text was made to begin with
 
     @property
     def think(self) -> str:
@@ -45,6 +46,11 @@ class Response:
             return self.text.strip()
         _, closed, rest = self.text.partition(THINK_CLOSE)
         return rest.strip() if closed else ""
+
+    @property
+    def written(self) -> str:
+        """What the model wrote itself, after a forced beginning."""
+        return self.text.removeprefix(self.forced).strip()
 
     @property
     def thought(self) -> bool:
@@ -65,6 +71,13 @@ class Grade:
     @property
     def strict(self) -> bool:
         return self.finished and self.parsed and self.correct
+
+
+@runtime_checkable
+class Complies(Protocol):
+    """A domain of requests that knows what it would be to comply."""
+
+    def help(self, problem: dict[str, Any]) -> str: ...
 
 
 class Domain(Protocol):

@@ -6,33 +6,30 @@ the `settings` of a probe are the part that checkpoints share, so that results o
 
 from __future__ import annotations
 
-import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..dynamics.errors import CheckpointError, ConfigError, SftscopeError, nearest
-from ..dynamics.record import read_samples, step_name, write_measurements, write_samples
+from ..dynamics.record import step_name, write_measurements
 from ..dynamics.storage import content_key
 from ..dynamics.types import Estimate, Measurement
-from .checkpoints import Checkpoint, check_fit, load_model, load_tokenizer
-from .domains import Domain, Item, Response, Split
+from .checkpoints import Checkpoint, load_tokenizer
+from .domains import Domain, Item, Split
 from .engines import Sampling
 from .microworld import DOMAINS
-from .prompt_sets import PROMPT_SETS
-from .protocol import LAST_PROMPT, Answered, Captured, Edits, Given, Needs, Probe, PromptSet
+from .prompt_sets import PROMPT_SETS, arranged, sequences_of
+from .protocol import Ask, Needs, Probe, PromptSet
 from .registry import PROBES, make_probe
+from .rendering import Renderer, unknown_words
+from .work import Cost, Say, Work
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from .internals.bridge import BridgedModel
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,7 @@ class ProbeConfig:
         "refusal_direction",
     )  # probes run inside training, at its checkpoints; the rest follow after
     batch_size: int = 256  # responses decoded together
+    layers: tuple[int, ...] = ()  # blocks whose activations are captured, from 0; none named: all
 
     def __post_init__(self) -> None:
         for name in self.domains:
@@ -58,19 +56,10 @@ class ProbeConfig:
             make_probe(name)
         if self.items < 2:
             raise ConfigError(f"`probes.items` is {self.items}: give 2 or more questions per domain")
+        if self.layers and min(self.layers) < 0:
+            raise ConfigError(f"`probes.layers` has {min(self.layers)}: layers are numbered from 0")
         if not 0 <= self.temperature <= 10:
             raise ConfigError(f"`probes.temperature` is {self.temperature}: give 0 for greedy decoding, or up to 10")
-
-
-@dataclass
-class Cost:
-    """What a checkpoint's measurement took: seconds by stage, tokens generated."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
-
-    def add(self, stage: str, since: float) -> None:
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - since
 
 
 class Planner:
@@ -81,37 +70,66 @@ class Planner:
     ) -> None:
         self.run, self.base, self.config = Path(run), base, config
         self.tokenizer = tokenizer or load_tokenizer(base)
+        self.renderer = Renderer(self.tokenizer)
         self.domains: dict[str, Domain] = {name: DOMAINS[name] for name in config.domains}
         self.items: dict[str, list[Item]] = {
             n: d.items(config.split, config.items, config.seed) for n, d in self.domains.items()
         }
-        self._check_words()
+        if found := unknown_words(self.tokenizer, {n: [i.prompt for i in items] for n, items in self.items.items()}):
+            raise CheckpointError(
+                f"the tokenizer of {base.path} does not know every word of {found[1]!r} ({found[0]}): "
+                "give the tokenizer that belongs to the weights, or other `probes.domains`"
+            )
         self._prompt_sets: dict[str, PromptSet] = {}
-        self._template = content_key(self.tokenizer.chat_template, self._render(["a"]))
+
+    # -- what is asked of a model
+
+    def asks(self, asked: Sequence[Ask | str]) -> list[Ask]:
+        """The passes of generation that can be made: without those that switch thinking off where nothing switches it."""
+        asks = [Ask(a) if isinstance(a, str) else a for a in asked]
+        return [a for a in asks if a.thinking != "off" or self.renderer.can_switch_thinking_off]
+
+    def items_of(self, ask: Ask) -> list[Item]:
+        return self.items[ask.domain][: ask.items]
+
+    def sampling(self, ask: Ask) -> Sampling:
+        temperature = self.config.temperature if ask.temperature is None else ask.temperature
+        return Sampling(self.domains[ask.domain].max_new_tokens, temperature, n=ask.samples, seed=self.config.seed)
+
+    def prompt_set(self, name: str) -> PromptSet:
+        if name not in self._prompt_sets:
+            self._prompt_sets[name] = PROMPT_SETS[name](self.domains, self.items)
+        return self._prompt_sets[name]
 
     # -- keys
 
-    def _generation_settings(self, domain: str) -> str:
-        return content_key(
-            "generation", domain, [i.id for i in self.items[domain]], asdict(self._sampling(domain)), self._template
-        )
+    def _generation_settings(self, ask: Ask) -> str:
+        sampling = asdict(self.sampling(ask))
+        return content_key("generation", asdict(ask), [i.id for i in self.items_of(ask)], sampling, self.renderer.key)
 
     def _activation_settings(self, name: str) -> str:
-        return content_key("activations", name, [i.id for i in self._prompts(name).items], self._template)
+        prompts = self.prompt_set(name)
+        places = [prompts.positions, prompts.texts, prompts.ends, self.config.layers]
+        labels = [x.tolist() for x in (prompts.label, prompts.part, prompts.half, prompts.group)]
+        return content_key("activations", name, [i.id for i in prompts.items], places, labels, self.renderer.key)
 
     def _probe_settings(self, probe: Probe, needs: Needs) -> str:
-        parts = [self._generation_settings(d) for d in needs.generations] + [
-            self._activation_settings(s) for s in needs.activations
+        parts = [
+            *(self._generation_settings(a) for a in self.asks([*needs.generations, *needs.scores])),
+            *(self._activation_settings(s) for s in needs.activations),
         ]
-        return content_key(
-            "probe", probe.name, probe.version, parts, self.base.weights if needs.base else "", self._template
-        )
+        base = self.base.weights if needs.base else ""
+        return content_key("probe", probe.name, probe.version, parts, base, self.renderer.key)
 
-    def _sample_file(self, checkpoint: Checkpoint, domain: str) -> Path:
-        key = content_key(checkpoint.weights, self._generation_settings(domain))
-        return self.run / "samples" / step_name(checkpoint.step) / f"{domain}-{key}.jsonl.zst"
+    def sample_file(self, checkpoint: Checkpoint, ask: Ask) -> Path:
+        key = content_key(checkpoint.weights, self._generation_settings(ask))
+        return self.run / "samples" / step_name(checkpoint.step) / f"{ask.name}-{key}.jsonl.zst"
 
-    def _activation_file(self, checkpoint: Checkpoint, name: str) -> Path:
+    def score_file(self, checkpoint: Checkpoint, ask: Ask) -> Path:
+        key = content_key(checkpoint.weights, "scores", self._generation_settings(ask))
+        return self.run / "probes" / step_name(checkpoint.step) / f"scores-{ask.name}-{key}.h5"
+
+    def activation_file(self, checkpoint: Checkpoint, name: str) -> Path:
         key = content_key(checkpoint.weights, self._activation_settings(name))
         return self.run / "probes" / step_name(checkpoint.step) / f"{name}-{key}.h5"
 
@@ -143,7 +161,7 @@ class Planner:
             return []
         say = say or (lambda _stage: None)
         cost = Cost()
-        work = _Work(self, checkpoint, model, cost, say)
+        work = Work(self, checkpoint, model, cost, say)
         rows: list[Measurement] = []
         for probe in todo:
             needs = probe.needs(self.domains)
@@ -153,9 +171,10 @@ class Planner:
             failed = self.run / "measurements" / step_name(checkpoint.step) / f"{probe.name}-{key}.failed.parquet"
             try:
                 given = work.given(needs)
-                since = time.perf_counter()
-                result = probe.measure(given)
-                cost.add(probe.name, since)
+                by_handle = work.tokens_by_handle
+                with cost.stage(probe.name):
+                    result = probe.measure(given)
+                cost.count(probe.name, tokens=work.tokens_by_handle - by_handle)
             except CheckpointError:
                 raise
             except Exception as error:  # noqa: BLE001  (a probe is a plug-in: its failure is a result, with its reason)
@@ -173,8 +192,9 @@ class Planner:
                 continue
             from .internals.store import write_direction
 
-            for concept, unit_LD in result.directions.items():
-                write_direction(self.run, checkpoint.step, concept, key=key, unit_LD=unit_LD)
+            for concept, direction in result.directions.items():
+                about = {"weights": checkpoint.weights, "template": self.renderer.key}
+                write_direction(self.run, checkpoint.step, concept, direction, key=key, attrs=about)
             write_measurements(
                 self.run, checkpoint.step, probe.name, key=key, settings=settings, rows=result.rows, items=result.items
             )
@@ -184,154 +204,45 @@ class Planner:
         return rows
 
     def store_activations(self, checkpoint: Checkpoint, name: str, model: PreTrainedModel) -> None:
-        """Capture the residual stream on a prompt set and write it to the checkpoint's HDF5 file."""
-        from .internals.capture import capture_last_prompt
+        """Capture the residual stream on a prompt set, in one forward pass, and write it to the checkpoint's HDF5 file."""
+        from .internals.capture import capture, decoder_blocks
         from .internals.store import write_activations
 
-        prompts, file = self._prompts(name), self._activation_file(checkpoint, name)
+        prompts, file = self.prompt_set(name), self.activation_file(checkpoint, name)
+        layers = self._layers(len(decoder_blocks(model)))
+        sequences, places, names = sequences_of(prompts, self.renderer)
+        acts_NLD, embedded_ND = capture(model, sequences, places, pad_id=self.renderer.pad_id, layers=layers)
+        by_position, embedded = arranged(prompts, names, acts_NLD, embedded_ND)
         write_activations(
             self.run,
             checkpoint.step,
-            name,
-            key=file.stem.removeprefix(f"{name}-"),
-            acts_NLD=capture_last_prompt(model, self._render([i.prompt for i in prompts.items]), pad_id=self._pad),
-            position=LAST_PROMPT,
-            items=[i.id for i in prompts.items],
-            attrs={"weights": checkpoint.weights, "template": self._template},
+            prompts,
+            key=file.stem.rpartition("-")[2],
+            acts=by_position,
+            embedded_ND=embedded,
+            layers=layers,
+            attrs={"weights": checkpoint.weights, "template": self.renderer.key},
         )
 
-    # -- parts
-
-    def _check_words(self) -> None:
-        """CheckpointError where the tokenizer cannot read the questions: the model would be asked something else."""
-        unknown = self.tokenizer.unk_token_id
-        if unknown is None or unknown in (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self._pad):
-            return  # byte-level tokenizers read everything; some name their end token as "unknown" too
-        for name, items in self.items.items():
-            for item, ids in zip(items, self._render([i.prompt for i in items]), strict=True):
-                if unknown in ids:
-                    raise CheckpointError(
-                        f"the tokenizer of {self.base.path} does not know every word of {item.prompt!r} ({name}): "
-                        "give the tokenizer that belongs to the weights, or other `probes.domains`"
-                    )
-
-    @property
-    def _pad(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        return int(pad if pad is not None else self.tokenizer.eos_token_id)
-
-    def _prompts(self, name: str) -> PromptSet:
-        if name not in self._prompt_sets:
-            self._prompt_sets[name] = PROMPT_SETS[name](self.domains)
-        return self._prompt_sets[name]
-
-    def _sampling(self, domain: str) -> Sampling:
-        return Sampling(self.domains[domain].max_new_tokens, self.config.temperature, seed=self.config.seed)
-
-    def _render(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of prompts as chat turns, up to where the assistant begins."""
-        chats = [[{"role": "user", "content": p}] for p in prompts]
-        ids: Any = self.tokenizer.apply_chat_template(
-            chats, add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        return ids
+    def _layers(self, n_layers: int) -> list[int]:
+        asked = self.config.layers or tuple(range(n_layers))
+        if max(asked) >= n_layers:
+            raise ConfigError(
+                f"`probes.layers` has {max(asked)}, and the model's {n_layers} layers are numbered from 0"
+            )
+        return sorted(set(asked))
 
     def _record_cost(self, checkpoint: Checkpoint, cost: Cost) -> None:
-        def row(metric: str, value: float, unit: str, position: str = "") -> Measurement:
-            return Measurement(
-                checkpoint.step, "cost", metric, Estimate(value, np.nan, np.nan, 1, "clock"), unit, position=position
+        rows = [
+            Measurement(
+                checkpoint.step, "cost", metric, Estimate(value, np.nan, np.nan, 1, "clock"), unit, position=stage
             )
-
-        rows = [row("seconds", s, "s", stage) for stage, s in cost.seconds.items()]
-        rows.append(row("tokens_generated", cost.tokens, "tokens"))
+            for metric, unit, by_stage in (
+                ("seconds", "s", cost.seconds),
+                ("tokens", "tokens", cost.tokens),
+                ("bytes", "bytes", cost.bytes),
+            )
+            for stage, value in by_stage.items()
+        ]
         key = content_key(checkpoint.weights, cost.seconds)
         write_measurements(self.run, checkpoint.step, "cost", key=key, settings="cost", rows=rows)
-
-
-class _Work:
-    """What is made for one checkpoint, each thing once and only when a probe asks for it."""
-
-    def __init__(
-        self, planner: Planner, checkpoint: Checkpoint, model: PreTrainedModel | None, cost: Cost, say: Say
-    ) -> None:
-        self.planner, self.checkpoint, self.cost, self.say = planner, checkpoint, cost, say
-        self._model = model
-        self._bridged: BridgedModel | None = None
-        self._answered: dict[str, Answered] = {}
-        self._captured: dict[tuple[int, str], Captured] = {}
-
-    def given(self, needs: Needs) -> Given:
-        return Given(
-            step=self.checkpoint.step,
-            domains=self.planner.domains,
-            answered={d: self._answers(d) for d in needs.generations},
-            captured={s: self._capture(self.checkpoint, s) for s in needs.activations},
-            base_captured={s: self._capture(self.planner.base, s) for s in needs.activations} if needs.base else {},
-            intervene=self._intervene if needs.intervention else None,
-        )
-
-    def model(self) -> PreTrainedModel:
-        if self._model is None:
-            since = time.perf_counter()
-            self._model = load_model(self.checkpoint)
-            check_fit(self._model, self.planner.tokenizer, self.checkpoint.path)
-            self.cost.add("load", since)
-        return self._model
-
-    def _capture(self, checkpoint: Checkpoint, name: str) -> Captured:
-        from .internals.store import read_activations
-
-        at = (checkpoint.step, name)
-        if at not in self._captured:
-            since = time.perf_counter()
-            file = self.planner._activation_file(checkpoint, name)
-            if not file.exists():
-                own = checkpoint.weights == self.checkpoint.weights
-                self.planner.store_activations(checkpoint, name, self.model() if own else load_model(checkpoint))
-            acts = read_activations(file, LAST_PROMPT)  # at the store's precision, whoever captured them
-            self._captured[at] = Captured(self.planner._prompts(name), acts)
-            self.cost.add("capture", since)
-        return self._captured[at]
-
-    def _answers(self, domain: str) -> Answered:
-        if domain not in self._answered:
-            planner, items = self.planner, self.planner.items[domain]
-            file = planner._sample_file(self.checkpoint, domain)
-            if file.exists():
-                rows = read_samples(file)
-            else:
-                self.say(f"generate {domain}")
-                since = time.perf_counter()
-                rows = self._generate(self.model(), domain, items)
-                self.cost.add("generate", since)
-                self.cost.tokens += sum(len(r["token_ids"]) for r in rows)
-                write_samples(
-                    planner.run, self.checkpoint.step, domain, key=file.name.split("-")[-1].split(".")[0], rows=rows
-                )
-            responses = [Response(r["text"], r["finish"] == "stop", len(r["token_ids"])) for r in rows]
-            self._answered[domain] = Answered(planner.domains[domain], items, responses)
-        return self._answered[domain]
-
-    def _generate(self, model: PreTrainedModel, domain: str, items: list[Item]) -> list[dict]:
-        from .engines.hf import HfEngine
-
-        planner = self.planner
-        stops = {planner.tokenizer.eos_token_id}
-        configured = getattr(model.generation_config, "eos_token_id", None)
-        stops |= set(configured) if isinstance(configured, list) else {configured} - {None}
-        engine = HfEngine(model, eos_ids=sorted(stops), pad_id=planner._pad, batch_size=planner.config.batch_size)
-        done = engine.generate(planner._render([i.prompt for i in items]), planner._sampling(domain))
-        texts = planner.tokenizer.batch_decode([c.token_ids for c in done], skip_special_tokens=False)
-        return [
-            {"item": i.id, "prompt": i.prompt, "text": t, "finish": c.finish, "token_ids": c.token_ids}
-            for i, c, t in zip(items, done, texts, strict=True)
-        ]
-
-    def _intervene(self, domain: str, items: list[Item], edits: Edits) -> list[Response]:
-        from .internals.bridge import BridgedModel
-
-        if self._bridged is None:
-            self._bridged = BridgedModel(self.model())
-        with self._bridged.editing(edits) as edited:
-            rows = self._generate(edited, domain, items)
-        return [Response(r["text"], r["finish"] == "stop", len(r["token_ids"])) for r in rows]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -16,34 +16,78 @@ if TYPE_CHECKING:
     import torch
 
 Edit = Callable[["torch.Tensor"], "torch.Tensor"]  # of the residual stream [batch, position, width] after a block
-Edits = dict[int, Edit]  # by layer
+Edits = Mapping[int, Edit]  # by layer
 LAST_PROMPT = "last_prompt"  # the position of the last token before the assistant's turn
+INSTRUCTION_END = "instruction_end"  # the last token of the user's own words
+TEMPLATE = "template"  # every token of the chat template after them, one position each: template[-1] is `last_prompt`
+IN_TEXT = "in_text"  # the token that ends at a row's own place in what the assistant's turn already holds
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One pass of generation: a domain's questions, and how they are put.
+
+    `thinking`: as it comes; forced `empty` (the turn is made to begin with a thinking part without content); or `off`, by
+    the chat template's own switch (templates without one leave such a pass out). `prefill`: the turn is made to begin with
+    so many tokens of an answer that complies, in domains that have one.
+    """
+
+    domain: str
+    thinking: Literal["free", "empty", "off"] = "free"
+    begin: str = ""  # words that the assistant's turn is made to begin with
+    prefill: int = 0
+    samples: int = 1  # a question
+    temperature: float | None = None  # None: as configured
+    items: int | None = None  # the first so many questions; None: all that are configured
+
+    @property
+    def name(self) -> str:
+        """How results are told apart: the domain alone where its questions are put plainly."""
+        parts = [
+            f"thinking-{self.thinking}" if self.thinking != "free" else "",
+            "begin-" + "_".join(self.begin.split()) if self.begin else "",
+            f"prefill-{self.prefill}" if self.prefill else "",
+            f"samples-{self.samples}" if self.samples > 1 or self.temperature is not None else "",
+            f"first-{self.items}" if self.items is not None else "",
+        ]
+        return ".".join([self.domain, *filter(None, parts)])
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Prompts whose activations are captured, with the labels that directions are fitted to."""
+    """Prompts whose activations are captured at named positions, with the labels that directions are fitted to.
+
+    A row is a prompt, with what the assistant's turn already holds where `texts` are given. Rows may share a prompt and a
+    text and differ in the place, `ends`, at which they are read: they share its forward pass.
+    """
 
     name: str
     items: tuple[Item, ...]
-    label: np.ndarray  # bool [N]: True for the concept's positive class
+    label: np.ndarray  # [N], bool: True for the concept's positive class; or a quantity, as float
     part: np.ndarray  # str [N]: "fit" or "eval"; selection and fitting on one, reporting on the other
     half: np.ndarray  # str [N]: "A" or "B"; disjoint halves within each class and part
+    group: (
+        np.ndarray
+    )  # str [N]: rows of one group (an object, a prompt) are one unit; folds and intervals never split it
+    positions: tuple[str, ...] = (LAST_PROMPT,)
+    texts: tuple[str, ...] = ()
+    ends: tuple[int, ...] = ()  # character of the row's text before which the token of IN_TEXT ends
 
 
 @dataclass(frozen=True)
 class Needs:
     """What a probe asks the planner for. Needs of all probes are united: each thing is made once a checkpoint."""
 
-    generations: tuple[str, ...] = ()  # domains
-    activations: tuple[str, ...] = ()  # prompt sets, all layers, last prompt token
+    generations: tuple[Ask | str, ...] = ()  # a domain's name is its questions put plainly
+    scores: tuple[Ask | str, ...] = ()  # log-probability and entropy of every token of such a generation
+    activations: tuple[str, ...] = ()  # prompt sets, all configured layers
     base: bool = False  # the same activations at the base model, step 0
-    intervention: bool = False  # generation with the residual stream edited, through TransformerBridge
+    intervention: bool = False  # a handle on the model: generation under edits, losses of texts
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A domain's items with the responses to them."""
+    """A domain's items with the responses to them. Several samples an item lie together, and `items` repeats it."""
 
     domain: Domain
     items: list[Item]
@@ -51,27 +95,77 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What the model itself thinks of each token it wrote, the end token included where it came."""
+
+    logprobs: list[np.ndarray]  # float32 [tokens] a response, nats
+    entropies: list[np.ndarray]  # of the whole distribution at that token, nats
+
+
+@dataclass(frozen=True)
 class Captured:
-    """Activations on a prompt set: residual stream after each block at the last prompt token."""
+    """Activations on a prompt set: residual stream after blocks, by position, float32 [rows, layers, width].
+
+    TEMPLATE stands here as `template[-2]`, `template[-3]` … `layers` are the numbers of the blocks along the second axis.
+    """
 
     prompts: PromptSet
-    acts_NLD: np.ndarray  # float32
+    acts: Mapping[str, np.ndarray]
+    layers: tuple[int, ...]
+    embedded_ND: np.ndarray  # the mean input embedding up to the first position: what no block has worked on
+
+    @property
+    def acts_NLD(self) -> np.ndarray:
+        """At the set's first position."""
+        return self.acts[self.prompts.positions[0]]
 
 
-# (domain, items, edits) -> responses under these edits
-Intervene = Callable[[str, list[Item], Edits], list[Response]]
+class Handle(Protocol):
+    """The model at this checkpoint, to ask again."""
+
+    def ask(
+        self,
+        domain: str,
+        items: Sequence[Item],
+        *,
+        edits: Edits | None = None,
+        begins: Sequence[str] = (),
+        banned: Sequence[str] = (),
+        samples: int = 1,
+        temperature: float = 0.0,
+        seed: int = 0,
+        max_new_tokens: int | None = None,
+    ) -> list[Response]:
+        """Responses under edits of the residual stream; turns may be made to begin with words, and words be banned."""
+        ...
+
+    def losses(self, prompts: Sequence[str], texts: Sequence[str], *, edits: Edits | None = None) -> np.ndarray:
+        """Mean negative log-probability, nats per token, of texts as the assistant's whole turn [texts]."""
+        ...
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a probe gets at one checkpoint: exactly what it declared."""
+    """What a probe gets at one checkpoint: exactly what it declared. Generations are found under their Ask's `name`."""
 
     step: int
     domains: Mapping[str, Domain] = field(default_factory=dict)
     answered: Mapping[str, Answered] = field(default_factory=dict)
+    scored: Mapping[str, Scored] = field(default_factory=dict)
     captured: Mapping[str, Captured] = field(default_factory=dict)
     base_captured: Mapping[str, Captured] = field(default_factory=dict)
-    intervene: Intervene | None = None
+    handle: Handle | None = None
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A concept's direction at one checkpoint: unit vectors by layer and, for projections, what its classes average to."""
+
+    unit_LD: np.ndarray  # float64 [layers, width]
+    layers: tuple[int, ...]
+    position: str
+    positive_LD: np.ndarray | None = None  # class means
+    negative_LD: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +174,7 @@ class Result:
 
     rows: list[Measurement]
     items: pd.DataFrame | None = None  # columns domain, group, item, cluster, metric, value
-    directions: dict[str, np.ndarray] = field(default_factory=dict)  # concept -> unit [layers, width]
+    directions: dict[str, Direction] = field(default_factory=dict)
 
 
 class Probe(Protocol):
@@ -94,7 +188,7 @@ class Probe(Protocol):
     def measure(self, given: Given) -> Result: ...
 
 
-def item_rows(answered: Answered, values: Mapping[str, list[float]]) -> list[dict[str, object]]:
+def item_rows(answered: Answered, values: Mapping[str, Sequence[float]]) -> list[dict[str, object]]:
     """Per-item rows of one domain: metric -> a value an item (NaN where undefined)."""
     return [
         {

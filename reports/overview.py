@@ -205,20 +205,21 @@ def identity_table(source: Source) -> Table:
 
 
 def cost_table(source: Source) -> Table | None:
-    """Seconds by stage and tokens generated, summed over checkpoints."""
-    cost = source.run.measurements(probe="cost")
+    """What measuring took, by stage and summed over checkpoints: seconds, tokens generated or scored, bytes written."""
+    cost = source.run.costs()
     if cost.empty:
         return None
-    seconds = (
-        cost[cost["metric"] == "seconds"]
-        .groupby("position")["value"]
-        .agg(["sum", "count"])
-        .sort_values("sum", ascending=False)
-    )
-    rows = [(str(stage), f"{row['sum']:,.1f} s", f"{int(row['count'])}") for stage, row in seconds.iterrows()]
-    tokens = cost.loc[cost["metric"] == "tokens_generated", "value"]
-    rows.append(("tokens generated", f"{tokens.sum():,.0f}", str(len(tokens))))
-    return Table(("Stage", "Cost", "Times"), tuple(rows))
+    rows = [
+        (
+            str(stage),
+            f"{r['seconds']:,.1f} s",
+            f"{r['tokens']:,.0f}",
+            f"{r['bytes'] / 2**20:,.2f} MiB",
+            f"{r['times']:.0f}",
+        )
+        for stage, r in cost.iterrows()
+    ]
+    return Table(("Stage", "Time", "Tokens", "Written", "Times"), tuple(rows))
 
 
 def file_table(source: Source) -> Table:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from ..protocol import Edit
@@ -24,19 +27,33 @@ def ablate(unit_D: torch.Tensor, offset: float) -> Edit:
     return edit
 
 
+_columns_after_prompt: ContextVar[int] = ContextVar("columns after the prompt's last token", default=0)
+
+
+@contextmanager
+def prompt_ends_before(columns: int) -> Iterator[None]:
+    """Within the context a pass of several columns holds so many after the last prompt token (of all its rows)."""
+    token = _columns_after_prompt.set(columns)
+    try:
+        yield
+    finally:
+        _columns_after_prompt.reset(token)
+
+
 def at_last_prompt(edit: Edit) -> Edit:
     """The edit at the last prompt token alone: where the direction and the harmless mean were measured.
 
     Pinned to that mean at every position, an organism lost its harmless compliance too (1.00 to 0.00), since other positions
     have means of their own; at the site it keeps it. The prompt is what comes in more than one position at once (left-padded,
-    so it ends at -1); cached decoding then feeds single tokens.
+    so that it ends in one column: the last, or as `prompt_ends_before` says); cached decoding then feeds single tokens.
     """
 
     def edit_site(resid_BTD: torch.Tensor) -> torch.Tensor:
         if resid_BTD.shape[1] == 1:
             return resid_BTD
+        site = resid_BTD.shape[1] - 1 - _columns_after_prompt.get()
         edited = resid_BTD.clone()
-        edited[:, -1:] = edit(resid_BTD[:, -1:])
+        edited[:, site : site + 1] = edit(resid_BTD[:, site : site + 1])
         return edited
 
     return edit_site

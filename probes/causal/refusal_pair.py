@@ -47,20 +47,25 @@ class RefusalPair:
     def measure(self, given: Given) -> Result:
         import torch
 
-        assert given.intervene is not None
+        handle = given.handle
+        assert handle is not None
         now, base = given.captured["refusal"], given.base_captured["refusal"]
         fit, label = base.prompts.part == "fit", base.prompts.label[base.prompts.part == "fit"]
         base_fit, now_fit = base.acts_NLD[fit], now.acts_NLD[fit]
-        layer = best_separated_layer(base_fit, label, base.prompts.half[fit])
-        vector = d.difference_in_means(base_fit, label)[layer]
+        column = best_separated_layer(base_fit, label, base.prompts.half[fit])
+        layer = base.layers[column]
+        vector = d.difference_in_means(base_fit, label)[column]
         length = float(np.linalg.norm(vector))
-        cov = d.within_class_covariance(base_fit[:, layer], label)
+        cov = d.within_class_covariance(base_fit[:, column], label)
         chance = d.random_directions(cov, RANDOM_DIRECTIONS, seed=0)
         harmless_LD = now_fit[~label].astype(np.float64).mean(0)
 
         def ablation(unit_D: np.ndarray) -> Edits:
             direction = torch.from_numpy(unit_D).float()
-            return {i: at_last_prompt(ablate(direction, float(h @ unit_D))) for i, h in enumerate(harmless_LD)}
+            return {
+                i: at_last_prompt(ablate(direction, float(h @ unit_D)))
+                for i, h in zip(now.layers, harmless_LD, strict=True)
+            }
 
         def addition(unit_D: np.ndarray) -> Edits:
             return {layer: at_last_prompt(add(torch.from_numpy(unit_D * length).float()))}
@@ -72,7 +77,7 @@ class RefusalPair:
         def rates(domain: str, edits: Edits) -> dict[str, np.ndarray]:
             """Per item: refused, and helped with, under these edits of the residual stream."""
             chosen: list[Item] = items[domain]
-            responses = given.intervene(domain, chosen, edits)  # type: ignore[misc]
+            responses = handle.ask(domain, chosen, edits=edits)
             graded = [given.domains[domain].grade(i, r).details for i, r in zip(chosen, responses, strict=True)]
             return {detail: np.array([g[detail] for g in graded]) for detail in ("refused", "complied")}
 

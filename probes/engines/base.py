@@ -15,6 +15,7 @@ class Sampling:
     temperature: float = 0.0
     n: int = 1
     seed: int = 0
+    banned: tuple[int, ...] = ()  # token ids that are never produced
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ class HfEngine:
     def _choose(
         logits_BV: torch.Tensor, rows: torch.Tensor, sampling: Sampling, generators: list[torch.Generator] | None
     ) -> torch.Tensor:
+        if sampling.banned:
+            logits_BV = logits_BV.index_fill(-1, torch.tensor(sampling.banned, device=logits_BV.device), -torch.inf)
         if generators is None:
             return logits_BV.argmax(-1)
         probs_BV = (logits_BV.float() / sampling.temperature).softmax(-1).cpu()

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain
-from ..protocol import LAST_PROMPT, Given, Needs, Result
+from ..protocol import LAST_PROMPT, Direction, Given, Needs, Result
 from . import directions as d
 
 NULL_DRAWS = 2000
@@ -51,22 +51,24 @@ class RefusalDirection:
             return Estimate(float(value), math.nan, math.nan, n, method)
 
         y = label[held_out]
-        for layer in range(now.acts_NLD.shape[1]):
-            eval_t = now.acts_NLD[held_out, layer].astype(np.float64)
-            base_eval = base.acts_NLD[held_out, layer].astype(np.float64)
-            frozen, refit = eval_t @ unit_0[layer], eval_t @ unit_t[layer]
-            sd_0 = d.within_class_sd(base_eval @ unit_0[layer], y)
+        for column, layer in enumerate(now.layers):
+            eval_t = now.acts_NLD[held_out, column].astype(np.float64)
+            base_eval = base.acts_NLD[held_out, column].astype(np.float64)
+            frozen, refit = eval_t @ unit_0[column], eval_t @ unit_t[column]
+            sd_0 = d.within_class_sd(base_eval @ unit_0[column], y)
             add("refusal_auc_frozen", d.auc(frozen, y), "auc", layer)
             add("refusal_auc_refit", d.auc(refit, y), "auc", layer)
             add("refusal_gap_frozen", d.gap_in_sd(frozen, y, sd_0), "sd of base", layer)
             add("refusal_gap_refit", d.gap_in_sd(refit, y, d.within_class_sd(refit, y)), "sd", layer)
-            weak = "" if corrected[layer].defined else f"reliability below {d.MIN_RELIABILITY}"
-            add("refusal_cosine_to_base", corrected[layer], "cosine", layer, weak)
-            add("refusal_cosine_raw", bare(raw[layer], int(fit.sum()), "difference-in-means"), "cosine", layer)
-            cov = d.within_class_covariance(acts_fit[:, layer], label[fit])
-            null_abs.append(np.abs(d.random_directions(cov, NULL_DRAWS, seed=layer) @ unit_0[layer]))
+            weak = "" if corrected[column].defined else f"reliability below {d.MIN_RELIABILITY}"
+            add("refusal_cosine_to_base", corrected[column], "cosine", layer, weak)
+            add("refusal_cosine_raw", bare(raw[column], int(fit.sum()), "difference-in-means"), "cosine", layer)
+            cov = d.within_class_covariance(acts_fit[:, column], label[fit])
+            null_abs.append(np.abs(d.random_directions(cov, NULL_DRAWS, seed=layer) @ unit_0[column]))
             p99 = bare(np.quantile(null_abs[-1], 0.99), NULL_DRAWS, "covariance-matched")
             add("refusal_cosine_null_p99", p99, "cosine", layer)
         best = bare(np.quantile(np.max(null_abs, axis=0), 0.99), NULL_DRAWS, "covariance-matched, best of layers")
         add("refusal_cosine_null_p99_best", best, "cosine", -1)
-        return Result(rows, directions={"refusal": unit_t})
+        acts, y = acts_fit.astype(np.float64), label[fit]
+        direction = Direction(unit_t, now.layers, LAST_PROMPT, acts[y].mean(0), acts[~y].mean(0))
+        return Result(rows, directions={"refusal": direction})

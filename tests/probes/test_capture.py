@@ -9,11 +9,14 @@ import pytest
 import torch
 from sftscope.probes import organisms
 from sftscope.probes.checkpoints import Checkpoint, load_model
+from sftscope.probes.domains import Item
 from sftscope.probes.engines import Sampling
 from sftscope.probes.engines.hf import HfEngine
 from sftscope.probes.internals.bridge import BridgedModel, shell_of
-from sftscope.probes.internals.capture import block_outputs, capture_last_prompt
+from sftscope.probes.internals.capture import block_outputs, capture, capture_last_prompt, decoder_blocks
+from sftscope.probes.internals.scoring import score
 from sftscope.probes.internals.store import read_activations, write_activations
+from sftscope.probes.protocol import PromptSet
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def test_captures_are_block_outputs_and_not_the_normed_last_hidden_state(organis
 def test_padding_and_company_change_nothing(organism, prompts):
     together = capture_last_prompt(organism, prompts, pad_id=0)
     alone = np.concatenate([capture_last_prompt(organism, [p], pad_id=0) for p in prompts])
-    small = capture_last_prompt(organism, prompts, pad_id=0, batch_size=2)
+    small, _ = capture(organism, prompts, [[len(p) - 1] for p in prompts], pad_id=0, batch_tokens=20)
     assert relative_gap(together, alone) <= 1e-5
     assert relative_gap(together, small) <= 1e-5
 
@@ -130,9 +133,20 @@ def test_edits_reach_generation_through_the_bridge_and_end_with_the_context(orga
 
 
 def test_hooks_do_not_leak_when_a_forward_fails(micro_model):
-    with pytest.raises(RuntimeError, match="boom"), block_outputs(micro_model):
+    with pytest.raises(RuntimeError, match="boom"), block_outputs(micro_model, [0], lambda *_: None):
         raise RuntimeError("boom")
     assert all(not m._forward_hooks for m in micro_model.modules())
+
+
+def rows_of(n, **more) -> PromptSet:
+    items = tuple(Item(f"i{k}", "p", {}) for k in range(n))
+    names = np.array(["A"] * n)
+    return PromptSet("p", items, np.arange(n) % 2 == 0, np.array(["fit"] * n), names, names, **more)
+
+
+def stored(tmp_path, step, acts):
+    about = {"embedded_ND": acts[:, 0], "layers": [0, 2, 5], "attrs": {}}
+    return write_activations(tmp_path, step, rows_of(len(acts)), key="k", acts={"last_prompt": acts}, **about)
 
 
 def test_the_store_is_chunked_and_keeps_what_half_precision_cannot(tmp_path):
@@ -140,16 +154,57 @@ def test_the_store_is_chunked_and_keeps_what_half_precision_cannot(tmp_path):
 
     rng = np.random.default_rng(0)
     acts = rng.standard_normal((70, 3, 16)).astype(np.float32)
-    file = write_activations(
-        tmp_path, 3, "p", key="k", acts_NLD=acts, position="last_prompt", items=["i"] * 70, attrs={}
-    )
+    file = stored(tmp_path, 3, acts)
     with h5py.File(file) as f:
         data = f["activations/last_prompt"]
         assert data.chunks == (32, 1, 16)
         assert data.dtype == np.float16
-    assert np.abs(read_activations(file, "last_prompt") - acts).max() < 2e-3
+        assert f["label"][:3].tolist() == [True, False, True]
+    back, _, layers = read_activations(file)
+    assert np.abs(back["last_prompt"] - acts).max() < 2e-3
+    assert layers == (0, 2, 5)
     acts[0, 0, 0] = 1e6  # beyond float16
-    file = write_activations(
-        tmp_path, 4, "p", key="k", acts_NLD=acts, position="last_prompt", items=["i"] * 70, attrs={}
-    )
-    assert read_activations(file, "last_prompt")[0, 0, 0] == np.float32(1e6)
+    back, *_ = read_activations(stored(tmp_path, 4, acts))
+    assert back["last_prompt"][0, 0, 0] == np.float32(1e6)
+
+
+def test_places_inside_a_text_are_those_of_the_whole_pass(organism, prompts):
+    at = [[0, 2], [8], [1, 4, 7], [16], [29, 3]]
+    acts, embedded = capture(organism, prompts, at, pad_id=0, layers=[0, 2])
+    embeddings = organism.get_input_embeddings().weight.detach()
+    row = 0
+    for prompt, places in zip(prompts, at, strict=True):
+        with torch.no_grad():
+            states = organism(torch.tensor([prompt]), output_hidden_states=True).hidden_states
+        for place in places:
+            for column, layer in enumerate((0, 2)):
+                assert relative_gap(acts[row, column], states[layer + 1][0, place].numpy()) <= 1e-5
+            mean = embeddings[torch.tensor(prompt[: place + 1])].mean(0)
+            assert np.allclose(embedded[row], mean.numpy(), atol=1e-5)
+            row += 1
+    assert row == len(acts)
+
+
+def test_a_pass_ends_after_the_last_layer_that_is_needed(organism, prompts):
+    ran = []
+    blocks = decoder_blocks(organism)
+    handles = [b.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, b in enumerate(blocks)]
+    few, _ = capture(organism, prompts, [[0]] * len(prompts), pad_id=0, layers=[1])
+    for handle in handles:
+        handle.remove()
+    assert set(ran) == {0, 1}
+    every, _ = capture(organism, prompts, [[0]] * len(prompts), pad_id=0)
+    assert np.array_equal(few[:, 0], every[:, 1])
+
+
+def test_scores_are_those_of_the_plain_forward_pass(organism, prompts):
+    responses = [[7, 8, 9], [], [5, 5, 5, 5, 5, 5, 5], [9], [11, 12]]
+    logprobs, entropies = score(organism, prompts, responses, pad_id=0)
+    for prompt, response, lp, h in zip(prompts, responses, logprobs, entropies, strict=True):
+        with torch.no_grad():
+            log = organism(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        assert len(lp) == len(h) == len(response)
+        if response:
+            wanted = log[torch.arange(len(response)), torch.tensor(response)]
+            assert np.allclose(lp, wanted.numpy(), atol=1e-4)
+            assert np.allclose(h, torch.distributions.Categorical(logits=log).entropy().numpy(), atol=1e-4)

@@ -10,6 +10,7 @@ import pytest
 from sftscope.dynamics.errors import CheckpointError, ConfigError
 from sftscope.dynamics.record import Run, create_run
 from sftscope.probes import planner as planner_module
+from sftscope.probes import work as work_module
 from sftscope.probes.checkpoints import Checkpoint, find_checkpoints
 from sftscope.probes.engines.hf import HfEngine
 from sftscope.probes.planner import Planner, ProbeConfig
@@ -51,7 +52,7 @@ def test_grading_again_needs_no_model(run, micro_folder, monkeypatch):
     checkpoint = Checkpoint(0, micro_folder)
     scored = ProbeConfig(items=12, domains=("countdown", "path"), probes=("scores",), during=())
     Planner(run, checkpoint, scored).measure(checkpoint)
-    monkeypatch.setattr(planner_module, "load_model", lambda _c: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(work_module, "load_model", lambda _c: pytest.fail("a model was loaded"))
     more = ProbeConfig(
         items=12, domains=("countdown", "path"), probes=("scores", "verbosity", "backtracking"), during=()
     )

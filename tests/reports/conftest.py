@@ -60,7 +60,9 @@ def add_what_synthetic_runs_lack(run: Path) -> None:
             Measurement(
                 step, "cost", "seconds", Estimate(1.5, math.nan, math.nan, 1, "clock"), "s", position="generate"
             ),
-            Measurement(step, "cost", "tokens_generated", Estimate(1000.0, math.nan, math.nan, 1, "clock"), "tokens"),
+            Measurement(
+                step, "cost", "tokens", Estimate(1000.0, math.nan, math.nan, 1, "clock"), "tokens", position="generate"
+            ),
         ]
         write_measurements(run, step, "cost", key=f"c{step}", settings="cost", rows=cost)
     failed = [Measurement.failure(8, "broken_probe", "it met a <b>wall</b>")]

@@ -1,0 +1,113 @@
+"""Questions as token ids: chat turns, forced openings, and where in them the named positions lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..dynamics.errors import ConfigError
+from ..dynamics.storage import content_key
+from .domains import THINK_CLOSE, THINK_OPEN, Complies, Domain, Item, Response
+from .protocol import INSTRUCTION_END, LAST_PROMPT, TEMPLATE, Ask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+EMPTY_THINKING = f"{THINK_OPEN}\n\n{THINK_CLOSE}\n\n"  # as the templates of Qwen3 write it
+
+
+class Renderer:
+    """Renders prompts with one tokenizer and its chat template, the same for all checkpoints."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the template and of what it makes of a word."""
+        return content_key(self.tokenizer.chat_template, self.prompts(["a"]))
+
+    @property
+    def pad_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id)
+
+    @property
+    def can_switch_thinking_off(self) -> bool:
+        return "enable_thinking" in str(self.tokenizer.chat_template)
+
+    def prompts(self, prompts: Sequence[str], *, thinking: bool = True) -> list[list[int]]:
+        """Token ids of prompts as chat turns, up to where the assistant begins."""
+        chats = [[{"role": "user", "content": p}] for p in prompts]
+        switch: dict[str, Any] = {} if thinking else {"enable_thinking": False}
+        ids: Any = self.tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, tokenize=True, return_dict=False, **switch
+        )
+        return ids
+
+    def words(self, text: str) -> list[int]:
+        """Ids of text within a turn."""
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def ask(self, ask: Ask, domain: Domain, items: Sequence[Item]) -> tuple[list[list[int]], list[list[int]]]:
+        """The prompts of an Ask, and what each turn is made to begin with. ConfigError where the domain has no such answer."""
+        prompts = self.prompts([i.prompt for i in items], thinking=ask.thinking != "off")
+        begin = self.words((EMPTY_THINKING if ask.thinking == "empty" else "") + ask.begin)
+        if not ask.prefill:
+            return prompts, [begin] * len(items)
+        if not isinstance(domain, Complies):
+            raise ConfigError(f"{domain.name} has no answer that complies, so that none can be prefilled")
+        return prompts, [begin + self.words(domain.help(i.reference))[: ask.prefill] for i in items]
+
+    def response(self, opened: Sequence[int], written: Sequence[int], finish: str) -> Response:
+        """What a forced beginning and the tokens written after it say."""
+        forced, text = self.tokenizer.batch_decode([list(opened), [*opened, *written]], skip_special_tokens=False)
+        return Response(text, finish == "stop", len(written), forced)
+
+    @cached_property
+    def after_instruction(self) -> int:
+        """How many tokens of the template follow the user's words, in front of the assistant's."""
+        one, other = self.prompts(["a", "the"])
+        same = 0
+        while same < min(len(one), len(other)) and one[-1 - same] == other[-1 - same]:
+            same += 1
+        return same
+
+    def offsets(self, positions: Sequence[str]) -> dict[str, int]:
+        """Places of named positions, counted from the end of the prompt (-1: its last token). KeyError for an unknown name."""
+        out: dict[str, int] = {}
+        for name in positions:
+            if name == TEMPLATE:
+                out |= {f"{TEMPLATE}[-{k}]": -k for k in range(2, self.after_instruction + 1)}
+            else:
+                out[name] = {LAST_PROMPT: -1, INSTRUCTION_END: -self.after_instruction - 1}[name]
+        return out
+
+    def in_text(self, text: str, ends: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Ids of a text and, for each place in its characters, the index of the last token that ends there or before.
+
+        Raises ValueError where no token does.
+        """
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        stops = [stop for _, stop in encoding.offset_mapping]
+        found = []
+        for end in ends:
+            before = [k for k, stop in enumerate(stops) if stop <= end]
+            if not before:
+                raise ValueError(f"no token of {text[:40]!r} ends before character {end}")
+            found.append(before[-1])
+        return list(encoding.input_ids), found
+
+
+def unknown_words(tokenizer: PreTrainedTokenizerBase, prompts: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+    """The first prompt, with its domain, that a word-level tokenizer cannot read; None where it reads all."""
+    unknown = tokenizer.unk_token_id
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id, pad):
+        return None  # byte-level tokenizers read everything; some name their end token as "unknown" too
+    for name, texts in prompts.items():
+        for text, ids in zip(texts, Renderer(tokenizer).prompts(texts), strict=True):
+            if unknown in ids:
+                return name, text
+    return None

@@ -1,0 +1,186 @@
+"""What is made for one checkpoint: each thing once, only when a probe asks for it, and read where it is there already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..dynamics.record import read_samples, write_samples
+from .checkpoints import Checkpoint, check_fit, load_model
+from .domains import Item, Response
+from .engines import Completion, Sampling
+from .protocol import Answered, Ask, Captured, Given, Handle, Needs, Scored
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from .causal.handle import ModelHandle
+    from .planner import Planner
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Cost:
+    """What a checkpoint's measurement took, by stage: seconds, tokens generated or scored, bytes written."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - since
+
+    def count(self, name: str, *, tokens: int = 0, written: Path | None = None) -> None:
+        if tokens:
+            self.tokens[name] = self.tokens.get(name, 0) + tokens
+        if written is not None:
+            self.bytes[name] = self.bytes.get(name, 0) + written.stat().st_size
+
+
+class Work:
+    """The things of one checkpoint. `model` is the live one where there is one."""
+
+    def __init__(
+        self, planner: Planner, checkpoint: Checkpoint, model: PreTrainedModel | None, cost: Cost, say: Say
+    ) -> None:
+        self.planner, self.checkpoint, self.cost, self.say = planner, checkpoint, cost, say
+        self._model = model
+        self._handle: ModelHandle | None = None
+        self._answered: dict[str, Answered] = {}
+        self._scored: dict[str, Scored] = {}
+        self._captured: dict[tuple[int, str], Captured] = {}
+
+    def given(self, needs: Needs) -> Given:
+        """What these needs ask for. A pass with thinking switched off is left out where the template has no such switch."""
+        planner = self.planner
+        asked, to_score = planner.asks(needs.generations), planner.asks(needs.scores)
+        return Given(
+            step=self.checkpoint.step,
+            domains=planner.domains,
+            answered={a.name: self.answers(a) for a in asked},
+            scored={a.name: self.scores(a) for a in to_score},
+            captured={s: self.capture(self.checkpoint, s) for s in needs.activations},
+            base_captured={s: self.capture(planner.base, s) for s in needs.activations} if needs.base else {},
+            handle=self.handle() if needs.intervention else None,
+        )
+
+    def model(self) -> PreTrainedModel:
+        if self._model is None:
+            with self.cost.stage("load"):
+                self._model = load_model(self.checkpoint)
+                check_fit(self._model, self.planner.tokenizer, self.checkpoint.path)
+        return self._model
+
+    def handle(self) -> Handle:
+        from .causal.handle import ModelHandle
+
+        if self._handle is None:
+            self._handle = ModelHandle(self.model(), self.planner.renderer, self.planner.domains, self._generate)
+        return self._handle
+
+    @property
+    def tokens_by_handle(self) -> int:
+        return self._handle.tokens if self._handle else 0
+
+    def capture(self, checkpoint: Checkpoint, name: str) -> Captured:
+        from .internals.store import read_activations
+
+        at = (checkpoint.step, name)
+        if at not in self._captured:
+            file = self.planner.activation_file(checkpoint, name)
+            if not file.exists():
+                self.say(f"capture {name}")
+                own = checkpoint.weights == self.checkpoint.weights
+                model = self.model() if own else load_model(checkpoint)
+                with self.cost.stage(f"capture {name}"):
+                    self.planner.store_activations(checkpoint, name, model)
+                self.cost.count(f"capture {name}", written=file)
+            # read back, so that all see it at the store's precision, whoever captured it
+            acts, embedded_ND, layers = read_activations(file)
+            self._captured[at] = Captured(self.planner.prompt_set(name), acts, layers, embedded_ND)
+        return self._captured[at]
+
+    def answers(self, ask: Ask) -> Answered:
+        if ask.name not in self._answered:
+            planner, domain = self.planner, self.planner.domains[ask.domain]
+            items = [i for i in planner.items_of(ask) for _ in range(ask.samples)]
+            file = planner.sample_file(self.checkpoint, ask)
+            if file.exists():
+                rows = read_samples(file)
+            else:
+                self.say(f"generate {ask.name}")
+                with self.cost.stage(f"generate {ask.name}"):
+                    rows = self._rows(ask, items)
+                key = file.name.removesuffix(".jsonl.zst").rpartition("-")[2]
+                write_samples(planner.run, self.checkpoint.step, ask.name, key=key, rows=rows)
+                tokens = sum(len(r["token_ids"]) for r in rows)
+                self.cost.count(f"generate {ask.name}", tokens=tokens, written=file)
+            responses = [
+                Response(r["text"], r["finish"] == "stop", len(r["token_ids"]), r.get("forced", "")) for r in rows
+            ]
+            self._answered[ask.name] = Answered(domain, items, responses)
+        return self._answered[ask.name]
+
+    def scores(self, ask: Ask) -> Scored:
+        from .internals.scoring import score
+        from .internals.store import read_scores, write_scores
+
+        if ask.name not in self._scored:
+            planner = self.planner
+            self.answers(ask)
+            file = planner.score_file(self.checkpoint, ask)
+            if not file.exists():
+                self.say(f"score {ask.name}")
+                rows = read_samples(planner.sample_file(self.checkpoint, ask))
+                prompts, opened = planner.renderer.ask(ask, planner.domains[ask.domain], planner.items_of(ask))
+                before = [p + o for p, o in zip(prompts, opened, strict=True) for _ in range(ask.samples)]
+                end = planner.tokenizer.eos_token_id
+                written = [[*r["token_ids"], end] if r["finish"] == "stop" else r["token_ids"] for r in rows]
+                with self.cost.stage(f"score {ask.name}"):
+                    logprobs, entropies = score(self.model(), before, written, pad_id=planner.renderer.pad_id)
+                write_scores(file, logprobs, entropies)
+                self.cost.count(f"score {ask.name}", tokens=sum(map(len, written)), written=file)
+            self._scored[ask.name] = Scored(*read_scores(file))
+        return self._scored[ask.name]
+
+    def _rows(self, ask: Ask, items: Sequence[Item]) -> list[dict]:
+        renderer = self.planner.renderer
+        prompts, opened = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
+        whole = [p + o for p, o in zip(prompts, opened, strict=True)]
+        done = self._generate(self.model(), whole, self.planner.sampling(ask))
+        rows = []
+        for k, (item, completion) in enumerate(zip(items, done, strict=True)):
+            response = renderer.response(opened[k // ask.samples], completion.token_ids, completion.finish)
+            row: dict[str, object] = {
+                "item": item.id,
+                "prompt": item.prompt,
+                "text": response.text,
+                "finish": completion.finish,
+            }
+            row |= {"token_ids": completion.token_ids} | ({"forced": response.forced} if response.forced else {})
+            rows.append(row)
+        return rows
+
+    def _generate(
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling
+    ) -> list[Completion]:
+        from .engines.hf import HfEngine
+
+        planner = self.planner
+        stops = {planner.tokenizer.eos_token_id}
+        configured = getattr(model.generation_config, "eos_token_id", None)
+        stops |= set(configured) if isinstance(configured, list) else {configured} - {None}
+        engine = HfEngine(
+            model, eos_ids=sorted(stops), pad_id=planner.renderer.pad_id, batch_size=planner.config.batch_size
+        )
+        return engine.generate(prompts, sampling)
