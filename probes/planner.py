@@ -24,7 +24,7 @@ from .engines import Sampling
 from .microworld import DOMAINS
 from .prompt_sets import PROMPT_SETS, arranged, sequences_of
 from .protocol import Ask, Needs, Probe, PromptSet
-from .registry import PROBES, make_probe
+from .registry import STANDARD, make_probe
 from .rendering import Renderer, unknown_words
 from .work import Cost, Say, Work
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class ProbeConfig:
     """What is measured at every checkpoint."""
 
-    probes: tuple[str, ...] = tuple(PROBES)
+    probes: tuple[str, ...] = STANDARD
     domains: tuple[str, ...] = tuple(DOMAINS)
     items: int = 200  # questions per domain
     split: Split = "probe"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,14 @@ def micro_model(micro_folder):
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(micro_folder, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="session")
+def known_folder(tmp_path_factory) -> Callable[[str], Path]:
+    """The checkpoint folder of a known-truth model by name (known_truth.py); each is made once, for all test processes."""
+    from known_truth import stored
+
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    return lambda name: stored(name, root)

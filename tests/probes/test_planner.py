@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from sftscope.dynamics.errors import CheckpointError, ConfigError
 from sftscope.dynamics.record import Run, create_run
-from sftscope.probes import planner as planner_module
 from sftscope.probes import work as work_module
 from sftscope.probes.checkpoints import Checkpoint, find_checkpoints
 from sftscope.probes.engines.hf import HfEngine
 from sftscope.probes.planner import Planner, ProbeConfig
 from sftscope.probes.protocol import Needs
+from sftscope.probes.registry import PROBES
 
 SMALL = ProbeConfig(items=12, domains=("countdown", "path", "harmful", "safe"))
 
@@ -92,7 +92,7 @@ class Broken:
 
 
 def test_a_failing_probe_is_recorded_as_failed_and_tried_again(run, micro_folder, monkeypatch):
-    monkeypatch.setitem(planner_module.PROBES, "broken", Broken)
+    monkeypatch.setitem(PROBES, "broken", Broken)
     config = ProbeConfig(items=6, domains=("countdown",), probes=("broken", "scores"), during=())
     checkpoint = Checkpoint(0, micro_folder)
     rows = Planner(run, checkpoint, config).measure(checkpoint)
