@@ -159,13 +159,12 @@ class Planner:
         todo = self.missing(checkpoint, probes)
         if not todo:
             return []
-        say = say or (lambda _stage: None)
         cost = Cost()
-        work = Work(self, checkpoint, model, cost, say)
+        work = Work(self, checkpoint, model, cost, [p.needs(self.domains) for p in todo], say)
         rows: list[Measurement] = []
         for probe in todo:
             needs = probe.needs(self.domains)
-            say(probe.name)
+            work.begin(probe.name)
             settings = self._probe_settings(probe, needs)
             key = content_key(checkpoint.weights, settings)
             failed = self.run / "measurements" / step_name(checkpoint.step) / f"{probe.name}-{key}.failed.parquet"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .causal.handle import ModelHandle
     from .planner import Planner
 
-Say = Callable[[str], None]
+Say = Callable[[str, float], None]  # the stage that begins, and the share of the checkpoint's stages behind it
 
 
 @dataclass
@@ -51,14 +51,28 @@ class Work:
     """The things of one checkpoint. `model` is the live one where there is one."""
 
     def __init__(
-        self, planner: Planner, checkpoint: Checkpoint, model: PreTrainedModel | None, cost: Cost, say: Say
+        self,
+        planner: Planner,
+        checkpoint: Checkpoint,
+        model: PreTrainedModel | None,
+        cost: Cost,
+        needs: Sequence[Needs],
+        say: Say | None,
     ) -> None:
-        self.planner, self.checkpoint, self.cost, self.say = planner, checkpoint, cost, say
+        self.planner, self.checkpoint, self.cost, self._say = planner, checkpoint, cost, say
+        made = {(kind, x) for n in needs for kind in ("generations", "scores", "activations") for x in getattr(n, kind)}
+        self._stages, self._begun = len(needs) + len(made), 0
         self._model = model
         self._handle: ModelHandle | None = None
         self._answered: dict[str, Answered] = {}
         self._scored: dict[str, Scored] = {}
         self._captured: dict[tuple[int, str], Captured] = {}
+
+    def begin(self, stage: str) -> None:
+        """Say what is done now. Stages that others have done already leave the share a little low, never too high."""
+        if self._say:
+            self._say(stage, self._begun / self._stages)
+        self._begun += 1
 
     def given(self, needs: Needs) -> Given:
         """What these needs ask for. A pass with thinking switched off is left out where the template has no such switch."""
@@ -99,7 +113,7 @@ class Work:
         if at not in self._captured:
             file = self.planner.activation_file(checkpoint, name)
             if not file.exists():
-                self.say(f"capture {name}")
+                self.begin(f"capture {name}")
                 own = checkpoint.weights == self.checkpoint.weights
                 model = self.model() if own else load_model(checkpoint)
                 with self.cost.stage(f"capture {name}"):
@@ -118,7 +132,7 @@ class Work:
             if file.exists():
                 rows = read_samples(file)
             else:
-                self.say(f"generate {ask.name}")
+                self.begin(f"generate {ask.name}")
                 with self.cost.stage(f"generate {ask.name}"):
                     rows = self._rows(ask, items)
                 key = file.name.removesuffix(".jsonl.zst").rpartition("-")[2]
@@ -140,7 +154,7 @@ class Work:
             self.answers(ask)
             file = planner.score_file(self.checkpoint, ask)
             if not file.exists():
-                self.say(f"score {ask.name}")
+                self.begin(f"score {ask.name}")
                 rows = read_samples(planner.sample_file(self.checkpoint, ask))
                 prompts, opened = planner.renderer.ask(ask, planner.domains[ask.domain], planner.items_of(ask))
                 before = [p + o for p, o in zip(prompts, opened, strict=True) for _ in range(ask.samples)]
