@@ -140,9 +140,10 @@ class Planner:
     # -- what there is to do
 
     def missing(self, checkpoint: Checkpoint, names: Sequence[str] | None = None) -> list[Probe]:
-        """Probes without a result for this checkpoint under these settings."""
+        """Probes without a result for this checkpoint under these settings; those that need nothing of these domains have none."""
         probes = [make_probe(n) for n in (names if names is not None else self.config.probes)]
-        return [p for p in probes if not self._result_file(checkpoint, p, p.needs(self.domains)).exists()]
+        needs = [(p, p.needs(self.domains)) for p in probes]
+        return [p for p, n in needs if n != Needs() and not self._result_file(checkpoint, p, n).exists()]
 
     def measure(
         self,
