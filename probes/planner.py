@@ -15,17 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dynamics.errors import CheckpointError, ConfigError, SftscopeError, nearest
+from ..dynamics.errors import CheckpointError, ConfigError, SftscopeError
 from ..dynamics.record import read_samples, step_name, write_measurements, write_samples
 from ..dynamics.storage import content_key
 from ..dynamics.types import Estimate, Measurement
+from .asked import CountdownFile, check_asked, domains_of, items_of, questions_key
 from .checkpoints import Checkpoint, check_fit, load_model, load_tokenizer
-from .domains import Domain, Item, Response, Split
+from .domains import Item, Response, Split
 from .engines import Sampling
+from .judging import JudgeConfig
+from .lexicon import check_families
 from .microworld import DOMAINS
 from .prompt_sets import PROMPT_SETS
 from .protocol import LAST_PROMPT, Answered, Captured, Edits, Given, Needs, Probe, PromptSet
 from .registry import PROBES, make_probe
+from .responses import ResponseReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -49,11 +53,20 @@ class ProbeConfig:
         "refusal_direction",
     )  # probes run inside training, at its checkpoints; the rest follow after
     batch_size: int = 256  # responses decoded together
+    free_countdown: dict[str, CountdownFile] = field(default_factory=dict)  # by name: your own questions, asked too
+    tau: dict[str, int] = field(default_factory=dict)  # by domain: where lengths are cut to be compared; else its cap
+    cues: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by family: cue words; empty: probes/lexicon.py's
+    judge: JudgeConfig | None = None  # of the answers to safety requests; null: none
 
     def __post_init__(self) -> None:
-        for name in self.domains:
-            if name not in DOMAINS:
-                raise ConfigError(f"unknown domain {name!r} in `probes.domains`: {nearest(name, DOMAINS)}")
+        check_asked(self)
+        check_families(self.cues)
+        if self.judge is not None and "judge" not in self.probes:
+            object.__setattr__(self, "probes", (*self.probes, "judge"))  # configured to be asked
+        if self.judge is None and "judge" in (*self.probes, *self.during):
+            raise ConfigError(
+                "`probes.probes` names the judge, and none is configured: give `probes.judge.url` and `model`"
+            )
         for name in (*self.probes, *self.during):
             make_probe(name)
         if self.items < 2:
@@ -81,10 +94,9 @@ class Planner:
     ) -> None:
         self.run, self.base, self.config = Path(run), base, config
         self.tokenizer = tokenizer or load_tokenizer(base)
-        self.domains: dict[str, Domain] = {name: DOMAINS[name] for name in config.domains}
-        self.items: dict[str, list[Item]] = {
-            n: d.items(config.split, config.items, config.seed) for n, d in self.domains.items()
-        }
+        self.domains = domains_of(config)
+        self.items = items_of(config, self.domains)
+        self._response = ResponseReader(self.tokenizer)
         self._check_words()
         self._prompt_sets: dict[str, PromptSet] = {}
         self._template = content_key(self.tokenizer.chat_template, self._render(["a"]))
@@ -93,7 +105,11 @@ class Planner:
 
     def _generation_settings(self, domain: str) -> str:
         return content_key(
-            "generation", domain, [i.id for i in self.items[domain]], asdict(self._sampling(domain)), self._template
+            "generation",
+            domain,
+            questions_key(self.domains[domain], self.items[domain]),
+            asdict(self._sampling(domain)),
+            self._template,
         )
 
     def _activation_settings(self, name: str) -> str:
@@ -103,9 +119,9 @@ class Planner:
         parts = [self._generation_settings(d) for d in needs.generations] + [
             self._activation_settings(s) for s in needs.activations
         ]
-        return content_key(
-            "probe", probe.name, probe.version, parts, self.base.weights if needs.base else "", self._template
-        )
+        base = self.base.weights if needs.base else ""
+        own = [s for s in [getattr(probe, "settings", "")] if s]  # of a probe that is configured
+        return content_key("probe", probe.name, probe.version, parts, base, self._template, *own)
 
     def _sample_file(self, checkpoint: Checkpoint, domain: str) -> Path:
         key = content_key(checkpoint.weights, self._generation_settings(domain))
@@ -123,7 +139,7 @@ class Planner:
 
     def missing(self, checkpoint: Checkpoint, names: Sequence[str] | None = None) -> list[Probe]:
         """Probes without a result for this checkpoint under these settings."""
-        probes = [make_probe(n) for n in (names if names is not None else self.config.probes)]
+        probes = [make_probe(n, self.config) for n in (names if names is not None else self.config.probes)]
         return [p for p in probes if not self._result_file(checkpoint, p, p.needs(self.domains)).exists()]
 
     def measure(
@@ -308,7 +324,7 @@ class _Work:
                 write_samples(
                     planner.run, self.checkpoint.step, domain, key=file.name.split("-")[-1].split(".")[0], rows=rows
                 )
-            responses = [Response(r["text"], r["finish"] == "stop", len(r["token_ids"])) for r in rows]
+            responses = [planner._response(r) for r in rows]
             self._answered[domain] = Answered(planner.domains[domain], items, responses)
         return self._answered[domain]
 
@@ -334,4 +350,4 @@ class _Work:
             self._bridged = BridgedModel(self.model())
         with self._bridged.editing(edits) as edited:
             rows = self._generate(edited, domain, items)
-        return [Response(r["text"], r["finish"] == "stop", len(r["token_ids"])) for r in rows]
+        return [self.planner._response(r) for r in rows]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..dynamics.types import Measurement
 from .domains import Domain, Item, Response
+from .traces import SearchTrace, read_traces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +51,11 @@ class Answered:
     items: list[Item]
     responses: list[Response]
 
+    @cached_property
+    def traces(self) -> list[SearchTrace]:
+        """The responses of a search domain as searches, read once however many probes ask."""
+        return read_traces(self.domain, self.items, self.responses)
+
 
 @dataclass(frozen=True)
 class Captured:
@@ -84,7 +91,11 @@ class Result:
 
 
 class Probe(Protocol):
-    """A measurement of one checkpoint. `version` is part of every result's key: raise it when the numbers change."""
+    """A measurement of one checkpoint. `version` is part of every result's key: raise it when the numbers change.
+
+    A probe with a part in the config has a class method `configured(config)` that makes it, and `settings`, a text that tells its
+    settings from others and goes into the key (empty for the default ones).
+    """
 
     name: str
     version: int

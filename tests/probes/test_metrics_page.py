@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sftscope.probes.behaviour.judge import METRICS as JUDGE
 from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.planner import Planner, ProbeConfig
 from sftscope.train.heldout import METRICS as HELDOUT
@@ -16,7 +17,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(micro_fol
     checkpoint = Checkpoint(0, micro_folder)
     config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"))
     measured = {r.metric for r in Planner(tmp_path, checkpoint, config).measure(checkpoint)}
-    measured |= {"seconds", "tokens_generated", *HELDOUT}
+    measured |= {"seconds", "tokens_generated", *HELDOUT, *JUDGE}
     documented = {
         name
         for line in PAGE.read_text().splitlines()
