@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..dynamics.record import read_samples, write_samples
 from .checkpoints import Checkpoint, check_fit, load_model
-from .domains import Item, Response
+from .domains import Item
 from .engines import Completion, Sampling
 from .protocol import Answered, Ask, Captured, Given, Handle, Needs, Scored
 
@@ -139,9 +139,7 @@ class Work:
                 write_samples(planner.run, self.checkpoint.step, ask.name, key=key, rows=rows)
                 tokens = sum(len(r["token_ids"]) for r in rows)
                 self.cost.count(f"generate {ask.name}", tokens=tokens, written=file)
-            responses = [
-                Response(r["text"], r["finish"] == "stop", len(r["token_ids"]), r.get("forced", "")) for r in rows
-            ]
+            responses = [planner.renderer.read(r) for r in rows]
             self._answered[ask.name] = Answered(domain, items, responses)
         return self._answered[ask.name]
 
@@ -172,18 +170,10 @@ class Work:
         prompts, opened = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
         whole = [p + o for p, o in zip(prompts, opened, strict=True)]
         done = self._generate(self.model(), whole, self.planner.sampling(ask))
-        rows = []
-        for k, (item, completion) in enumerate(zip(items, done, strict=True)):
-            response = renderer.response(opened[k // ask.samples], completion.token_ids, completion.finish)
-            row: dict[str, object] = {
-                "item": item.id,
-                "prompt": item.prompt,
-                "text": response.text,
-                "finish": completion.finish,
-            }
-            row |= {"token_ids": completion.token_ids} | ({"forced": response.forced} if response.forced else {})
-            rows.append(row)
-        return rows
+        return [
+            {"item": item.id, "prompt": item.prompt, **renderer.sample(opened[k // ask.samples], c.token_ids, c.finish)}
+            for k, (item, c) in enumerate(zip(items, done, strict=True))
+        ]
 
     def _generate(
         self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling
