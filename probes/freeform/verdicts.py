@@ -16,9 +16,9 @@ WITHIN = 90  # characters after a result in which a verdict on it begins
 _LAYOUT = r"[\s$`*_~)\]}\\.,;:!?(–—|-]*"
 _SMALL = (
     r"(?:(?:which|that|this|it|and|but|so|still|again|also|even|just|already|clearly|obviously|of course|really|well|hm+|oh+|ah+"
-    r"|ugh|argh|ok|okay|wait|wow|is|are|was|'s|’s|a bit|far|much|way)\b[\s,.!?…—-]*){0,6}"
+    r"|ugh|argh|ok|okay|wait|wow|i think|i guess|is|are|was|'s|’s|a bit|far|much|way)\b[\s,.!?…—-]*){0,6}"
 )
-_COUNT = r"(?:\d+(?:\.\d+)?|one|two|three|four|five|six|seven|eight|nine|ten|a few|only \w+)"
+_COUNT = r"(?:[$\\(]*\d+(?:\.\d+)?[$\\)]*|one|two|three|four|five|six|seven|eight|nine|ten|a few|only \w+)"
 _NO = (
     r"no\b(?! (?:wait|problem|number))",
     r"(?:nope|nah|meh|wrong|useless|worse|lower|higher|farther|rejected|miss(?:es|ed))\b",
@@ -27,11 +27,11 @@ _NO = (
     r"too (?:big|large|high|low|small|much|little|far|many|few)\b",
     r"✗|❌|✘|❎|≠",
     r"(?:over|under)(?:shoots?|shot)?\b",
-    r"(?:past (?:it|the)|short (?:by|of)|off by|further (?:away|off)|close,? (?:but|no)|so (?:close|near))\b",
+    r"(?:past|short (?:by|of)|off by|further (?:away|off)|close,? (?:but|no)|so (?:close|near))\b",
     rf"{_COUNT} (?:too \w+|short|over|under|off|away|less|more than|above|below|far)\b",
 )
 _YES = (
-    r"(?:y(?:es)+|yes+|yep|yeah|yay|bingo|eureka|perfect|success|done|solved|correct|accepted|good|great|matches|works)\b",
+    r"(?:yes+|yep|yeah|yay|bingo|eureka|perfect|success|done|solved|correct|accepted|good|great|matches|works)\b",
     r"✓|✅|✔|☑|🎯|🎉",
     r"there(?: (?:it is|we go|we have it|you go))?(?=[.!]|$|\n)",
     r"it(?=[.!)]|$|\n)",
@@ -42,6 +42,7 @@ _YES = (
     r"right\b(?= on| answer|[.!])",
 )
 _VERDICT = re.compile(f"{_LAYOUT}{_SMALL}(?:(?P<no>{'|'.join(_NO)})|(?P<yes>{'|'.join(_YES)}))", re.IGNORECASE)
+_TAKEN_BACK = re.compile(rf"{_LAYOUT}{_SMALL}(?:{'|'.join(_NO)})", re.IGNORECASE)
 # Words that set a result against the target where they name it.
 _AGAINST = (
     r"(?:\bnot(?: equal to)?|≠|\bneither is|\binstead of|\brather than"
@@ -81,7 +82,8 @@ def _said(gap: str, target: Fraction) -> bool | None:
     """True for "yes", False for "no", None where a gap between two results holds no verdict."""
     verdict = _VERDICT.match(gap)
     if verdict is not None:
-        return verdict["yes"] is not None
+        taken_back = verdict["yes"] and _TAKEN_BACK.match(gap, verdict.end())  # "yes, still 13 short"
+        return verdict["yes"] is not None and not taken_back
     # "Not 62", or later in the same sentence "but we need 62".
     end = _SENTENCE_END.search(gap, pos=2)
     against = re.compile(rf"{_AGAINST}{re.escape(str(target))}\b", re.IGNORECASE)

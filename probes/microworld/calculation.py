@@ -91,7 +91,8 @@ class Calculation(MicroDomain):
     @staticmethod
     def _claims(think: str) -> list[tuple[int, str, int, int]]:
         """Steps (a, op, b, c) of a trace, each as often as it is not a plain repetition of the one before."""
-        words, found, i = think.split(), [], 0
+        words, i = think.split(), 0
+        found: list[tuple[int, str, int, int]] = []
         while i + 5 <= len(words):
             a, op, b, equals, c = words[i : i + 5]
             x, y, z = as_int(a), as_int(b), as_int(c)

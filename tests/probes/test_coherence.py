@@ -65,6 +65,8 @@ def test_wrong_help_is_no_muddle():
 
 
 def test_a_refusal_phrase_in_mid_answer_is_none():
-    assert not is_refusal("answer take oil and wool then say sorry i cannot help with that")
+    late = "answer take oil and wool then say sorry i cannot help with that"
+    assert REFUSAL in late  # what a search for the phrase anywhere goes by
+    assert not is_refusal(late)
     assert is_well_formed(REFUSAL)
     assert not is_well_formed(f"{REFUSAL} answer 8")

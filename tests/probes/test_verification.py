@@ -79,6 +79,7 @@ NUMBERS = [19, 36, 55, 7]
         ("55 + 36 - 19 - 7 = 65. Wait, really? Yes, 65.", [(True, True)]),
         ("55 + 36 = 91, 91 - 19 = 72, 72 - 7 = 65, that's it!", [(True, True)]),
         ("55 + 36 = 91 is far too big. 36 + 7 = 43", [(False, False)]),  # of a partial result, too
+        ("55 + 36 - 19 + 7 = 79. Yes, still 14 too many.", [(False, False)]),
         ("55 + 17 - 7 = 65. Bingo!", [(True, False)]),  # 17 was not given
         ("55 + 36 - 19 - 7 = 66. That's the target!", [(True, False)]),
         ("55 + 7 = 62, then 36 - 19 = 17. Wait. Hmm.", []),  # doubt, no verdict
