@@ -1,0 +1,93 @@
+"""Reading the HDF5 files of a run folder: states on a prompt set with its labels, and directions with their class means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .errors import RecordError, nearest
+
+LABELS = ("label", "part", "half", "group")
+LAST_PROMPT = "last_prompt"  # where the directions of files that name no position were read
+HOOK = "blocks.{layer}.hook_resid_post"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredDirection:
+    """A direction as its file has it."""
+
+    direction_LD: NDArray  # unit length per layer
+    positive_mean_LD: NDArray | None = None  # class means that it is the difference of; None in older files
+    negative_mean_LD: NDArray | None = None
+    position: str = LAST_PROMPT
+    weights: str = ""  # hash of the checkpoint's weights; empty in older files
+
+
+def read_states(file: Path, layer: int, position: str) -> NDArray:
+    """Residual stream after one block, float32 [items, width]. Raises RecordError for another position or layer."""
+    import h5py
+
+    with h5py.File(file, "r") as f:
+        positions = f["activations"]
+        if position not in positions:
+            raise RecordError(f"{file} holds no position {position!r}: {nearest(position, positions)}")
+        if not 0 <= layer < positions[position].shape[1]:
+            raise RecordError(f"{file} holds layers 0 to {positions[position].shape[1] - 1}, not {layer}")
+        return positions[position][:, layer, :].astype(np.float32)
+
+
+def read_weights(file: Path) -> str:
+    """Hash of the weights that a file of states or a direction was made from; empty where it does not say."""
+    import h5py
+
+    with h5py.File(file, "r") as f:
+        return str(f.attrs.get("weights", ""))
+
+
+def read_labels(files: Sequence[Path]) -> pd.DataFrame:
+    """Labels of a prompt set's items (index: item; columns label, part, half, group), in the files' own order.
+
+    Raises RecordError where checkpoints have other items, so that their rows cannot be compared, or no labels are stored.
+    """
+    import h5py
+
+    def strings(dataset: h5py.Dataset) -> NDArray:
+        return np.asarray(dataset.asstr()[:], dtype=object)
+
+    first: NDArray | None = None
+    table: pd.DataFrame | None = None
+    missing: list[str] = []
+    for file in files:
+        with h5py.File(file, "r") as f:
+            items = strings(f["items"])
+            if first is None:
+                first = items
+            if not np.array_equal(first, items):
+                raise RecordError(
+                    f"{file} has other prompts than {files[0]}: probe the run again, so that all checkpoints are asked alike"
+                )
+            missing = [name for name in LABELS if name not in f]
+            if table is None and not missing:
+                columns = {name: f[name][:] if name == "label" else strings(f[name]) for name in LABELS}
+                table = pd.DataFrame(columns, index=pd.Index(items, name="item"))
+    if table is None:
+        raise RecordError(
+            f"{files[-1]} holds no {', '.join(missing)}: it was written by an older version. Probe the run again to have the "
+            "labels of its prompts stored"
+        )
+    return table
+
+
+def read_direction(file: Path) -> StoredDirection:
+    """A direction with what its file says of it; older files hold the direction alone."""
+    import h5py
+
+    with h5py.File(file, "r") as f:
+        positive, negative = (f[name][:] if name in f else None for name in ("positive_mean", "negative_mean"))
+        position, weights = str(f.attrs.get("position", LAST_PROMPT)), str(f.attrs.get("weights", ""))
+        return StoredDirection(f["direction"][:], positive, negative, position, weights)
