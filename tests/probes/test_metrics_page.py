@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sftscope.dynamics import beyond_length, payoff, rescue, transfer
 from sftscope.probes.behaviour.judge import METRICS as JUDGE
 from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.planner import Planner, ProbeConfig
@@ -18,6 +19,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(micro_fol
     config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"))
     measured = {r.metric for r in Planner(tmp_path, checkpoint, config).measure(checkpoint)}
     measured |= {"seconds", "tokens", "bytes", *HELDOUT, *JUDGE}
+    measured |= {module.METRIC for module in (beyond_length, payoff, rescue, transfer)}
     documented = {
         name
         for line in PAGE.read_text().splitlines()
