@@ -96,16 +96,15 @@ class SubsetSum(MicroDomain):
         def set_of(index: int) -> frozenset[int]:
             return frozenset() if index == ROOT else taken[index]
 
-        def add(start: int, x: int, right: bool, at: int) -> None:
+        def add(start: int, x: int, right: bool, at: int, end: int) -> None:
             before = set_of(start)
             after = before | {x}
             total, rest = sum(after), sorted(numbers - after)
             legal = x in numbers and x not in before
             hope = any(total + sum(c) == target for r in range(len(rest) + 1) for c in combinations(rest, r))
             stuck = total >= target or not rest
-            moves.append(
-                Move(start, x, legal and right, legal and total == target, not hope, stuck and total != target, at)
-            )
+            solved = legal and total == target
+            moves.append(Move(start, x, legal and right, solved, not hope, stuck and total != target, at, end))
             taken.append(after)
 
         i = 0
@@ -115,7 +114,7 @@ class SubsetSum(MicroDomain):
             if word in ("no", "back") and here != ROOT and (word == "back" or sum(set_of(here)) > target):
                 here = moves[here].parent
             if x is not None:
-                add(ROOT, x, True, i)
+                add(ROOT, x, True, i, i + 2)
                 here = len(moves) - 1
                 i += 2
             elif i + 5 <= len(words) and words[i + 1] == "+" and words[i + 3] == "=":
@@ -124,7 +123,7 @@ class SubsetSum(MicroDomain):
                     i += 1
                     continue
                 start = next((k for k in way_back(moves, here) if sum(set_of(k)) == s and x not in set_of(k)), here)
-                add(start, x, sum(set_of(start)) == s and s + x == c, i)
+                add(start, x, sum(set_of(start)) == s and s + x == c, i, i + 5)
                 here = len(moves) - 1
                 i += 5
             else:
