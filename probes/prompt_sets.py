@@ -115,8 +115,8 @@ def sequences_of(prompts: PromptSet, renderer: Renderer) -> tuple[list[list[int]
         for name, ends in prompts.ends.items():
             words, inside = renderer.in_text(text, [ends[r] for r in rows])
             at += [(len(prompt) + k, (row, name)) for row, k in zip(rows, inside, strict=True)]
-        sequences.append([*prompt, *words])
         places.append([place for place, _ in at])
+        sequences.append([*prompt, *words][: max(places[-1]) + 1])  # what comes after the last place is not read
         names.append([whose for _, whose in at])
     return sequences, places, names
 
