@@ -119,7 +119,7 @@ class Planner:
 
     def _activation_settings(self, name: str) -> str:
         prompts = self.prompt_set(name)
-        places = [prompts.positions, prompts.texts, prompts.ends, self.config.layers]
+        places = [prompts.positions, prompts.texts, dict(prompts.ends), self.config.layers]
         labels = [x.tolist() for x in (prompts.label, prompts.part, prompts.half, prompts.group)]
         return content_key("activations", name, [i.id for i in prompts.items], places, labels, self.renderer.key)
 

@@ -64,7 +64,8 @@ class Work:
         self._stages, self._begun = len(needs) + len(made), 0
         self._model = model
         self._handle: ModelHandle | None = None
-        self._answered: dict[str, Answered] = {}
+        self._other: tuple[str, PreTrainedModel] | None = None
+        self._answered: dict[tuple[int, str], Answered] = {}
         self._scored: dict[str, Scored] = {}
         self._captured: dict[tuple[int, str], Captured] = {}
 
@@ -85,6 +86,7 @@ class Work:
             scored={a.name: self.scores(a) for a in to_score},
             captured={s: self.capture(self.checkpoint, s) for s in needs.activations},
             base_captured={s: self.capture(planner.base, s) for s in needs.activations} if needs.base else {},
+            base_answered={a.name: self.answers(a, planner.base) for a in asked} if needs.base_answers else {},
             handle=self.handle() if needs.intervention else None,
         )
 
@@ -114,8 +116,7 @@ class Work:
             file = self.planner.activation_file(checkpoint, name)
             if not file.exists():
                 self.begin(f"capture {name}")
-                own = checkpoint.weights == self.checkpoint.weights
-                model = self.model() if own else load_model(checkpoint)
+                model = self._model_of(checkpoint)
                 with self.cost.stage(f"capture {name}"):
                     self.planner.store_activations(checkpoint, name, model)
                 self.cost.count(f"capture {name}", written=file)
@@ -124,24 +125,27 @@ class Work:
             self._captured[at] = Captured(self.planner.prompt_set(name), acts, layers, embedded_ND)
         return self._captured[at]
 
-    def answers(self, ask: Ask) -> Answered:
-        if ask.name not in self._answered:
+    def answers(self, ask: Ask, checkpoint: Checkpoint | None = None) -> Answered:
+        """Of this checkpoint, or of another one."""
+        checkpoint = checkpoint or self.checkpoint
+        at = (checkpoint.step, ask.name)
+        if at not in self._answered:
             planner, domain = self.planner, self.planner.domains[ask.domain]
             items = [i for i in planner.items_of(ask) for _ in range(ask.samples)]
-            file = planner.sample_file(self.checkpoint, ask)
+            file = planner.sample_file(checkpoint, ask)
             if file.exists():
                 rows = read_samples(file)
             else:
                 self.begin(f"generate {ask.name}")
                 with self.cost.stage(f"generate {ask.name}"):
-                    rows = self._rows(ask, items)
+                    rows = self._rows(self._model_of(checkpoint), ask, items)
                 key = file.name.removesuffix(".jsonl.zst").rpartition("-")[2]
-                write_samples(planner.run, self.checkpoint.step, ask.name, key=key, rows=rows)
+                write_samples(planner.run, checkpoint.step, ask.name, key=key, rows=rows)
                 tokens = sum(len(r["token_ids"]) for r in rows)
                 self.cost.count(f"generate {ask.name}", tokens=tokens, written=file)
             responses = [planner.renderer.read(r) for r in rows]
-            self._answered[ask.name] = Answered(domain, items, responses)
-        return self._answered[ask.name]
+            self._answered[at] = Answered(domain, items, responses)
+        return self._answered[at]
 
     def scores(self, ask: Ask) -> Scored:
         from .internals.scoring import score
@@ -165,11 +169,19 @@ class Work:
             self._scored[ask.name] = Scored(*read_scores(file))
         return self._scored[ask.name]
 
-    def _rows(self, ask: Ask, items: Sequence[Item]) -> list[dict]:
+    def _model_of(self, checkpoint: Checkpoint) -> PreTrainedModel:
+        """This checkpoint's model, or another's: loaded once, and gone with this work."""
+        if checkpoint.weights == self.checkpoint.weights:
+            return self.model()
+        if self._other is None or self._other[0] != checkpoint.weights:
+            self._other = (checkpoint.weights, load_model(checkpoint))
+        return self._other[1]
+
+    def _rows(self, model: PreTrainedModel, ask: Ask, items: Sequence[Item]) -> list[dict]:
         renderer = self.planner.renderer
         prompts, opened = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
         whole = [p + o for p, o in zip(prompts, opened, strict=True)]
-        done = self._generate(self.model(), whole, self.planner.sampling(ask))
+        done = self._generate(model, whole, self.planner.sampling(ask))
         return [
             {"item": item.id, "prompt": item.prompt, **renderer.sample(opened[k // ask.samples], c.token_ids, c.finish)}
             for k, (item, c) in enumerate(zip(items, done, strict=True))
