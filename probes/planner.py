@@ -19,7 +19,7 @@ from ..dynamics.errors import CheckpointError, ConfigError, SftscopeError, neare
 from ..dynamics.record import read_samples, step_name, write_measurements, write_samples
 from ..dynamics.storage import content_key
 from ..dynamics.types import Estimate, Measurement
-from .checkpoints import Checkpoint, check_fit, load_model, load_tokenizer
+from .checkpoints import Checkpoint, check_fit, end_ids, load_model, load_tokenizer
 from .domains import Domain, Item, Response, Split
 from .engines import Sampling
 from .microworld import DOMAINS
@@ -316,10 +316,9 @@ class _Work:
         from .engines.hf import HfEngine
 
         planner = self.planner
-        stops = {planner.tokenizer.eos_token_id}
-        configured = getattr(model.generation_config, "eos_token_id", None)
-        stops |= set(configured) if isinstance(configured, list) else {configured} - {None}
-        engine = HfEngine(model, eos_ids=sorted(stops), pad_id=planner._pad, batch_size=planner.config.batch_size)
+        engine = HfEngine(
+            model, eos_ids=end_ids(model, planner.tokenizer), pad_id=planner._pad, batch_size=planner.config.batch_size
+        )
         done = engine.generate(planner._render([i.prompt for i in items]), planner._sampling(domain))
         texts = planner.tokenizer.batch_decode([c.token_ids for c in done], skip_special_tokens=False)
         return [
