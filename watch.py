@@ -90,7 +90,7 @@ def watch_run(
     if asks != "warn" and deaf:
         raise ConfigError(f"`--on-alert {asks}` asks a training run of ours, and {paths[0]} is none: give `warn`")
     base = new[0]
-    news.know(Run(run.path))
+    news.know(run := run.again())
     with LiveMirror(run.path) as mirror:
         while True:
             for checkpoint in new:
@@ -99,13 +99,14 @@ def watch_run(
                 failures[checkpoint.step] = told
                 say(f"step {checkpoint.step:<8} {'failed: ' + told[0] if told else 'measured'}")
                 mirror.log(checkpoint.step)
-                for alert in news.of(checkpoint_alerts(Run(run.path), checkpoint.step)):
+                run = run.again()
+                for alert in news.of(checkpoint_alerts(run, checkpoint.step)):
                     say(f"alert         {alert.sentence}")
                     mirror.alert(alert)
                     _ask(run.path, asks)
                 since = time.monotonic()
             if not new and (_is_complete(run.path, set(failures)) or _is_idle(since, idle)):
-                return Run(run.path), [line for lines in failures.values() for line in lines]
+                return run.again(), [line for lines in failures.values() for line in lines]
             if not new:
                 time.sleep(every)
             new = arrivals.look()

@@ -179,8 +179,8 @@ def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a response: the tokenizer's, and those of the generation config (without one, of config.json)."""
     configured = getattr(model.generation_config, "eos_token_id", None)
-    several = set(configured) if isinstance(configured, list) else {configured} - {None}
-    return sorted({tokenizer.eos_token_id} | several)
+    several: list[int] = configured if isinstance(configured, list) else [] if configured is None else [configured]
+    return sorted({tokenizer.eos_token_id, *several})
 
 
 def note_on_ends(checkpoints: Sequence[Checkpoint]) -> str:

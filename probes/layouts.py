@@ -48,12 +48,12 @@ def weights_within(names_in: Callable[[str], Collection[str]]) -> str | None:
     """
     for inside in _WHOLE:
         names = names_in(inside)
-        if names & {CONFIG, ADAPTER_CONFIG} and any(n.endswith(".safetensors") for n in names):
+        if {CONFIG, ADAPTER_CONFIG}.intersection(names) and any(n.endswith(".safetensors") for n in names):
             return inside
     for inside in _SHARDED:
         if any(SHARD.fullmatch(n) for n in names_in(inside)):
             return inside
-    return "" if {CONFIG, ADAPTER_CONFIG} & set(names_in("")) else None
+    return "" if {CONFIG, ADAPTER_CONFIG}.intersection(names_in("")) else None
 
 
 def weights_folder(checkpoint: Path) -> Path | None:
