@@ -8,10 +8,23 @@ from .behaviour.refusal import Refusal
 from .behaviour.scores import Scores
 from .behaviour.verbosity import Verbosity
 from .causal.refusal_pair import RefusalPair
+from .causal.refusal_site import RefusalSite
+from .internals.backtracking_direction import BacktrackingDirection
 from .internals.refusal_direction import RefusalDirection
+from .internals.verbosity_direction import VerbosityDirection
 from .protocol import Probe
 
-_ALL: tuple[type[Probe], ...] = (Scores, Verbosity, Backtracking, Refusal, RefusalDirection, RefusalPair)
+_ALL: tuple[type[Probe], ...] = (
+    Scores,
+    Verbosity,
+    Backtracking,
+    Refusal,
+    RefusalDirection,
+    BacktrackingDirection,
+    VerbosityDirection,
+    RefusalSite,
+    RefusalPair,
+)
 PROBES: dict[str, type[Probe]] = {}
 for _probe in _ALL:
     if _probe.name in PROBES:
