@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from ..dynamics.types import Measurement
 from .domains import Domain, Item, Response
+from .traces import SearchTrace, read_traces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +97,11 @@ class Answered:
     domain: Domain
     items: list[Item]
     responses: list[Response]
+
+    @cached_property
+    def traces(self) -> list[SearchTrace]:
+        """The responses of a search domain as searches, read once however many probes ask."""
+        return read_traces(self.domain, self.items, self.responses)
 
 
 @dataclass(frozen=True)

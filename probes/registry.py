@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..dynamics.errors import ConfigError, nearest
 from .behaviour.backtracking import Backtracking
+from .behaviour.cues import Cues
+from .behaviour.errors import Errors
+from .behaviour.judge import Judged
 from .behaviour.refusal import Refusal
 from .behaviour.scores import Scores
 from .behaviour.verbosity import Verbosity
+from .behaviour.verification import Verification
 from .causal.refusal_pair import RefusalPair
 from .causal.refusal_site import RefusalSite
 from .internals.backtracking_direction import BacktrackingDirection
@@ -16,8 +22,11 @@ from .protocol import Probe
 
 _ALL: tuple[type[Probe], ...] = (
     Scores,
+    Errors,
     Verbosity,
     Backtracking,
+    Verification,
+    Cues,
     Refusal,
     RefusalDirection,
     BacktrackingDirection,
@@ -30,10 +39,13 @@ for _probe in _ALL:
     if _probe.name in PROBES:
         raise ValueError(f"two probes are called {_probe.name!r}")
     PROBES[_probe.name] = _probe
+ON_REQUEST: dict[str, type[Probe]] = {Judged.name: Judged}  # they need a section of the config
 
 
-def make_probe(name: str) -> Probe:
-    """A probe by name. Raises ConfigError with the nearest names."""
-    if name not in PROBES:
-        raise ConfigError(f"unknown probe {name!r}: {nearest(name, PROBES)}")
-    return PROBES[name]()
+def make_probe(name: str, config: Any = None) -> Probe:
+    """A probe by name, with its part of the probe config where it has one. Raises ConfigError with the nearest names."""
+    kinds = PROBES | ON_REQUEST
+    if name not in kinds:
+        raise ConfigError(f"unknown probe {name!r}: {nearest(name, kinds)}")
+    configured = getattr(kinds[name], "configured", None)
+    return configured(config) if configured is not None and config is not None else kinds[name]()

@@ -68,10 +68,8 @@ class ModelHandle:
         with self._edited(edits) as model, prompt_ends_before(len(opened[0])):
             done = self._generate(model, prompts, sampling)
         self.tokens += sum(len(c.token_ids) for c in done)
-        return [
-            self.renderer.response(opened[k // samples], completion.token_ids, completion.finish)
-            for k, completion in enumerate(done)
-        ]
+        stored = [self.renderer.sample(opened[k // samples], c.token_ids, c.finish) for k, c in enumerate(done)]
+        return [self.renderer.read(s) for s in stored]
 
     def losses(self, prompts: Sequence[str], texts: Sequence[str], *, edits: Edits | None = None) -> np.ndarray:
         """Mean negative log-probability, nats per token (the end token included), of texts as whole turns, float64 [texts]."""

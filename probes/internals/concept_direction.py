@@ -37,9 +37,9 @@ class Site:
 class ConceptDirection:
     """Base of the probes. Metrics are named `<concept>_<what>`; docs/metrics.md defines each."""
 
-    name: ClassVar[str]
-    version: ClassVar[int]
-    prompt_set: ClassVar[str]
+    name: str
+    version: int
+    prompt_set: str
     sites: ClassVar[tuple[Site, ...]]
 
     def there(self, domains: Mapping[str, Domain]) -> bool:

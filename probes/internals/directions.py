@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import stdtrit
 from scipy.stats import rankdata
 
 from ...dynamics.intervals import cluster_totals
+from ...dynamics.separation import auc as auc  # one of the measures of a direction, for whoever reads them from here
 from ...dynamics.types import Estimate
 
 MIN_RELIABILITY = 0.2
@@ -122,30 +122,6 @@ def units(label_N: np.ndarray, group_N: np.ndarray | None) -> tuple[int, int]:
     if group_N is None:
         return int(label_N.sum()), int((~label_N).sum())
     return len(np.unique(group_N[label_N])), len(np.unique(group_N[~label_N]))
-
-
-def auc(scores_N: np.ndarray, label_N: np.ndarray, group_N: np.ndarray | None = None) -> Estimate:
-    """Area under the ROC curve of a score for a binary label, with Newcombe's (2006, method 5) score-like interval.
-
-    Hanley and McNeil's variance is taken at the bound rather than at the estimate, so that perfect separation of few
-    prompts does not claim certainty. Rows of a group count as one unit, which is the cautious end of what they are.
-    """
-    m, n = units(label_N, group_N)
-    every = m + n if group_N is None else len(np.unique(group_N))
-    if m == 0 or n == 0 or not np.isfinite(scores_N).all():
-        return Estimate.undefined(every, "newcombe")
-    theta = float(auc_values(scores_N[:, None], label_N)[0])
-    extra = (m + n) / 2 - 1
-
-    def gap(t: float) -> float:
-        variance = t * (1 - t) * (1 + extra * (1 - t) / (2 - t) + extra * t / (1 + t)) / (m * n)
-        return abs(theta - t) - Z * math.sqrt(max(variance, 0.0))
-
-    # At an estimate of exactly 0 or 1 the variance there is 0 too, and the wanted root lies next to a trivial one.
-    inside = min(max(theta, 1e-9), 1 - 1e-9)
-    lo = brentq(gap, 0.0, inside) if theta > 0 else 0.0
-    hi = brentq(gap, inside, 1.0) if theta < 1 else 1.0
-    return Estimate(theta, float(lo), float(hi), every, "newcombe")
 
 
 def auc_values(scores_NK: np.ndarray, label_N: np.ndarray) -> np.ndarray:

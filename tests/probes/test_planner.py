@@ -72,6 +72,15 @@ def test_changed_settings_add_files_and_are_not_mixed(run, micro_folder):
     assert len(Run(run).measurements(metric="score_strict", all_settings=True)) == 2
 
 
+def test_probes_that_need_nothing_of_the_domains_are_left_out_and_not_failed(run, micro_folder):
+    config = ProbeConfig(items=6, domains=("facts",), during=())
+    checkpoint = Checkpoint(0, micro_folder)
+    rows = Planner(run, checkpoint, config).measure(checkpoint)
+    assert {r.probe for r in rows} >= {"scores", "verbosity"}
+    assert all(r.status == "ok" for r in rows)
+    assert Planner(run, checkpoint, config).missing(checkpoint) == []
+
+
 def test_strict_is_exactly_finish_times_parse_times_accuracy(run, micro_folder):
     checkpoint = Checkpoint(0, micro_folder)
     Planner(run, checkpoint, SMALL).measure(checkpoint)
