@@ -14,7 +14,10 @@ from .behaviour.scores import Scores
 from .behaviour.verbosity import Verbosity
 from .behaviour.verification import Verification
 from .causal.refusal_pair import RefusalPair
+from .causal.refusal_site import RefusalSite
+from .internals.backtracking_direction import BacktrackingDirection
 from .internals.refusal_direction import RefusalDirection
+from .internals.verbosity_direction import VerbosityDirection
 from .protocol import Probe
 
 _ALL: tuple[type[Probe], ...] = (
@@ -26,6 +29,9 @@ _ALL: tuple[type[Probe], ...] = (
     Cues,
     Refusal,
     RefusalDirection,
+    BacktrackingDirection,
+    VerbosityDirection,
+    RefusalSite,
     RefusalPair,
 )
 PROBES: dict[str, type[Probe]] = {}

@@ -58,7 +58,8 @@ class RefusalSite:
         scores_CB = selection.scores()
         order = np.argsort(-scores_CB[:, 0], kind="stable")
         best = selection.candidates[order[0]]
-        wins = np.bincount(scores_CB[:, 1:].argmax(0), minlength=len(scores_CB)) / DRAWS
+        top = scores_CB[:, 1:] == scores_CB[:, 1:].max(0)
+        wins = (top / top.sum(0)).mean(1)  # sites that tie share
         for site, score_B, share in zip(selection.candidates, scores_CB, wins, strict=True):
             say("refusal_site_score", _bootstrapped(score_B), "sum of cosines", site)
             say("refusal_site_probability", _bare(share, DRAWS, "bootstrap"), "share", site)
@@ -161,9 +162,9 @@ class _Selection:
 
 
 def _bootstrapped(values_B: np.ndarray) -> Estimate:
-    """The first value with the percentiles of the others."""
+    """The first value with the percentiles of the others; n counts the prompts of a class."""
     lo, hi = np.quantile(values_B[1:], [0.025, 0.975])
-    return Estimate(float(values_B[0]), float(lo), float(hi), PROMPTS, "bootstrap")
+    return Estimate(float(values_B[0]), float(lo), float(hi), PROMPTS, "bootstrap over groups")
 
 
 def _bare(value: float, n: int, method: str) -> Estimate:

@@ -25,10 +25,13 @@ MIN_ROWS = 60
 MIN_STRATUM = 8
 
 
-def enough(stratum_N: np.ndarray) -> np.ndarray:
-    """Rows whose stratum has enough of them to be centred in every fold."""
-    names, of_row, counts = np.unique(stratum_N, return_inverse=True, return_counts=True)
-    return counts[of_row] >= MIN_STRATUM if len(names) else np.zeros(0, bool)
+def telling(log_N: np.ndarray, stratum_N: np.ndarray) -> np.ndarray:
+    """Rows of strata that can say something: enough rows to be centred in every fold, and lengths that differ."""
+    out = np.zeros(len(log_N), bool)
+    for name in np.unique(stratum_N):
+        inside = stratum_N == name
+        out[inside] = inside.sum() >= MIN_STRATUM and np.ptp(log_N[inside]) > 0
+    return out
 
 
 def deviations(x_ND: np.ndarray, stratum_N: np.ndarray, train_N: np.ndarray) -> np.ndarray:
@@ -104,7 +107,12 @@ def rank_correlation(predicted_N: np.ndarray, actual_N: np.ndarray, group_N: np.
 
 
 def ridge_vector(x_ND: np.ndarray, y_N: np.ndarray, penalty: float) -> np.ndarray:
-    """Ridge coefficients of centred rows in the states' own units: scaled to unit variance for the penalty, then back."""
+    """Ridge coefficients of centred rows in the states' own units: scaled to unit variance for the penalty, then back.
+
+    NaN without rows.
+    """
+    if len(x_ND) < 2:
+        return np.full(x_ND.shape[1], np.nan)
     scale = x_ND.std(0)
     scale[scale == 0] = 1.0
     x = x_ND / scale

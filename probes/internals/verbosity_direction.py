@@ -38,8 +38,8 @@ class Lengths:
     def why_not(self) -> str:
         """Why no readout can be fitted; empty where one can."""
         if len(self) < lr.MIN_ROWS:
-            return f"{len(self)} such responses of known length, fewer than {lr.MIN_ROWS}"
-        return "" if np.ptp(self.log) > 0 else "all lengths are equal"
+            return f"fewer than {lr.MIN_ROWS} such responses of known length at levels where it varies: {len(self)}"
+        return ""
 
     @property
     def usable(self) -> bool:
@@ -47,7 +47,7 @@ class Lengths:
 
 
 def lengths(answered: Mapping[str, Answered], captured: Captured, thought: bool) -> Lengths:
-    """Finished responses of one kind to the questions of the set, in strata that have enough of them."""
+    """Finished responses of one kind to the questions of the set, in strata that have enough of them, of unlike lengths."""
     by_item: dict[str, tuple[str, Response]] = {
         item.id: (f"{name} {item.level}", response)
         for name, a in answered.items()
@@ -61,7 +61,7 @@ def lengths(answered: Mapping[str, Answered], captured: Captured, thought: bool)
         if response.finished and response.thought == thought
     ]
     row, log, stratum = (np.array(column) for column in zip(*found, strict=True)) if found else [np.empty(0)] * 3
-    kept = lr.enough(stratum)
+    kept = lr.telling(log, stratum)
     return Lengths(row[kept].astype(int), log[kept].astype(float), stratum[kept])
 
 
