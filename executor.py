@@ -12,14 +12,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from .dynamics.errors import SftscopeError
 
 Event = dict[str, Any]
-Do = Callable[[dict[str, Any], Callable[[str], None]], None]
+Do = Callable[
+    [dict[str, Any], Callable[[str, float], None]], None
+]  # told the stage, and the share of the unit behind it
 
 
 @dataclass(frozen=True)
@@ -40,38 +42,68 @@ def default_workers() -> int:
 def run_units(
     units: Sequence[Unit], do: Do, workers: int, advance: Callable[[str, float], None]
 ) -> Iterator[tuple[Unit, str]]:
-    """Run units, yielding each with its error ("" where it went well). One worker: `do` runs them in this process."""
+    """Run units, yielding each with its error ("" where it went well). One worker: `do` runs them in this process.
+
+    `advance` is told what is being done and by how much of a unit the whole is further.
+    """
+    shares = dict.fromkeys((unit.name for unit in units), 0.0)  # behind each unit
+
+    def tell(unit: Unit, now: str, share: float) -> None:
+        gained = max(share - shares[unit.name], 0.0)
+        shares[unit.name] += gained
+        advance(now, gained)
+
     if workers == 1:
         for unit in units:
             error = ""
             try:
-                do(unit.payload, lambda stage, unit=unit: advance(f"{unit.name}: {stage}", 0))  # type: ignore[misc]
+                do(unit.payload, lambda stage, share, unit=unit: tell(unit, f"{unit.name}: {stage}", share))  # type: ignore[misc]
             except (SftscopeError, OSError) as problem:
                 error = str(problem)
-            advance(unit.name, 1)
+            tell(unit, unit.name, 1.0)
             yield unit, error
         return
     events: queue.Queue[tuple[Unit, Event]] = queue.Queue()
     waiting: queue.SimpleQueue[Unit] = queue.SimpleQueue()
     for unit in units:
         waiting.put(unit)
-    threads = [threading.Thread(target=_drive_worker, args=(waiting, events), daemon=True) for _ in range(workers)]
+    crew: list[subprocess.Popen[str]] = []
+    threads = [
+        threading.Thread(target=_drive_worker, args=(waiting, events, crew), daemon=True) for _ in range(workers)
+    ]
     for thread in threads:
         thread.start()
     open_units = len(units)
-    while open_units:
-        unit, event = events.get()
-        if "stage" in event:
-            advance(f"{unit.name}: {event['stage']}", 0)
-            continue
-        open_units -= 1
-        advance(unit.name, 1)
-        yield unit, event.get("error", "")
+    try:
+        while open_units:
+            unit, event = events.get()
+            if "stage" in event:
+                tell(unit, f"{unit.name}: {event['stage']}", event["share"])
+                continue
+            open_units -= 1
+            tell(unit, unit.name, 1.0)
+            yield unit, event.get("error", "")
+    finally:
+        if open_units:  # interrupted: the units in hand are lost, and no worker stays behind
+            _dismiss(waiting, crew)
     for thread in threads:
         thread.join()
 
 
-def _drive_worker(waiting: queue.SimpleQueue[Unit], events: queue.Queue[tuple[Unit, Event]]) -> None:
+def _dismiss(waiting: queue.SimpleQueue[Unit], crew: Sequence[subprocess.Popen[str]]) -> None:
+    """End the workers, and leave nothing for others to be started with."""
+    with suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()
+    for process in crew:
+        process.terminate()
+    for process in crew:
+        process.wait()
+
+
+def _drive_worker(
+    waiting: queue.SimpleQueue[Unit], events: queue.Queue[tuple[Unit, Event]], crew: list[subprocess.Popen[str]]
+) -> None:
     """Feed one worker process from the queue until it is empty; a worker that dies costs its unit and is replaced."""
     process: subprocess.Popen[str] | None = None
     while True:
@@ -81,6 +113,7 @@ def _drive_worker(waiting: queue.SimpleQueue[Unit], events: queue.Queue[tuple[Un
             break
         if process is None or process.poll() is not None:
             process = start_worker()
+            crew.append(process)
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -104,7 +137,9 @@ def start_worker() -> subprocess.Popen[str]:
     """A worker of one thread. `-P` keeps the user's own `train.py` or `probes/` in the current folder out of its imports."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, "-P", "-m", "sftscope.executor"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    # In a group of its own: Ctrl-C is for the command, which ends its workers.
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=env, process_group=0, **pipes)
 
 
 def worker_main() -> None:
@@ -113,8 +148,11 @@ def worker_main() -> None:
     os.dup2(2, 1)  # libraries that print, from C too, must not break the protocol
 
     def send(event: Event) -> None:
-        out.write(json.dumps(event) + "\n")
-        out.flush()
+        try:
+            out.write(json.dumps(event) + "\n")
+            out.flush()
+        except BrokenPipeError:  # whoever gave the work is gone
+            os._exit(1)
 
     import torch
 
@@ -124,7 +162,7 @@ def worker_main() -> None:
     quiet_libraries()
     for line in sys.stdin:
         try:
-            do_unit(json.loads(line), lambda stage: send({"stage": stage}))
+            do_unit(json.loads(line), lambda stage, share: send({"stage": stage, "share": share}))
             send({"done": True})
         except (SftscopeError, OSError) as error:
             send({"done": True, "error": str(error)})

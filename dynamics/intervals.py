@@ -112,6 +112,16 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[objec
     return Estimate(value, max(0.0, e.lo), min(most, e.hi), n, e.method)
 
 
+def jackknife(value: float, without: NDArray) -> Estimate:
+    """A statistic with its delete-one-cluster t-interval; `without` [C]: the statistic with each cluster left out.
+
+    Undefined bounds where one of them is undefined. Source: Shao & Tu (1995), section 2.
+    """
+    n = len(without)
+    variance = float((n - 1) / n * np.sum((without - without.mean()) ** 2)) if n else math.nan
+    return t_estimate(value, variance, n, "jackknife-t")
+
+
 def median(values: ArrayLike) -> Estimate:
     """Median of independent values [N] with the order-statistic interval: at least 95 % for any distribution, N >= 6.
 

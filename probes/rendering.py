@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..dynamics.errors import ConfigError
 from ..dynamics.storage import content_key
-from .domains import THINK_CLOSE, THINK_OPEN, Complies, Domain, Item, Response
+from .domains import THINK_CLOSE, THINK_OPEN, Complies, Domain, Item
 from .protocol import INSTRUCTION_END, LAST_PROMPT, TEMPLATE, Ask
+from .responses import ResponseReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,10 +61,16 @@ class Renderer:
             raise ConfigError(f"{domain.name} has no answer that complies, so that none can be prefilled")
         return prompts, [begin + self.words(domain.help(i.reference))[: ask.prefill] for i in items]
 
-    def response(self, opened: Sequence[int], written: Sequence[int], finish: str) -> Response:
-        """What a forced beginning and the tokens written after it say."""
+    def sample(self, opened: Sequence[int], written: Sequence[int], finish: str) -> dict[str, Any]:
+        """A completion as it is stored: the whole text, and what its beginning was forced to be where it was."""
         forced, text = self.tokenizer.batch_decode([list(opened), [*opened, *written]], skip_special_tokens=False)
-        return Response(text, finish == "stop", len(written), forced)
+        sample: dict[str, Any] = {"text": text, "finish": finish, "token_ids": list(written)}
+        return sample | ({"forced": forced, "forced_ids": list(opened)} if opened else {})
+
+    @cached_property
+    def read(self) -> ResponseReader:
+        """Makes a Response of a stored sample."""
+        return ResponseReader(self.tokenizer)
 
     @cached_property
     def after_instruction(self) -> int:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..dynamics.record import read_samples, write_samples
-from .checkpoints import Checkpoint, check_fit, load_model
-from .domains import Item, Response
+from .checkpoints import Checkpoint, check_fit, end_ids, load_model
+from .domains import Item
 from .engines import Completion, Sampling
 from .protocol import Answered, Ask, Captured, Given, Handle, Needs, Scored
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .causal.handle import ModelHandle
     from .planner import Planner
 
-Say = Callable[[str], None]
+Say = Callable[[str, float], None]  # the stage that begins, and the share of the checkpoint's stages behind it
 
 
 @dataclass
@@ -51,14 +51,29 @@ class Work:
     """The things of one checkpoint. `model` is the live one where there is one."""
 
     def __init__(
-        self, planner: Planner, checkpoint: Checkpoint, model: PreTrainedModel | None, cost: Cost, say: Say
+        self,
+        planner: Planner,
+        checkpoint: Checkpoint,
+        model: PreTrainedModel | None,
+        cost: Cost,
+        needs: Sequence[Needs],
+        say: Say | None,
     ) -> None:
-        self.planner, self.checkpoint, self.cost, self.say = planner, checkpoint, cost, say
+        self.planner, self.checkpoint, self.cost, self._say = planner, checkpoint, cost, say
+        made = {(kind, x) for n in needs for kind in ("generations", "scores", "activations") for x in getattr(n, kind)}
+        self._stages, self._begun = len(needs) + len(made), 0
         self._model = model
         self._handle: ModelHandle | None = None
-        self._answered: dict[str, Answered] = {}
+        self._other: tuple[str, PreTrainedModel] | None = None
+        self._answered: dict[tuple[int, str], Answered] = {}
         self._scored: dict[str, Scored] = {}
         self._captured: dict[tuple[int, str], Captured] = {}
+
+    def begin(self, stage: str) -> None:
+        """Say what is done now. Stages that others have done already leave the share a little low, never too high."""
+        if self._say:
+            self._say(stage, self._begun / self._stages)
+        self._begun += 1
 
     def given(self, needs: Needs) -> Given:
         """What these needs ask for. A pass with thinking switched off is left out where the template has no such switch."""
@@ -71,6 +86,7 @@ class Work:
             scored={a.name: self.scores(a) for a in to_score},
             captured={s: self.capture(self.checkpoint, s) for s in needs.activations},
             base_captured={s: self.capture(planner.base, s) for s in needs.activations} if needs.base else {},
+            base_answered={a.name: self.answers(a, planner.base) for a in asked} if needs.base_answers else {},
             handle=self.handle() if needs.intervention else None,
         )
 
@@ -99,9 +115,8 @@ class Work:
         if at not in self._captured:
             file = self.planner.activation_file(checkpoint, name)
             if not file.exists():
-                self.say(f"capture {name}")
-                own = checkpoint.weights == self.checkpoint.weights
-                model = self.model() if own else load_model(checkpoint)
+                self.begin(f"capture {name}")
+                model = self._model_of(checkpoint)
                 with self.cost.stage(f"capture {name}"):
                     self.planner.store_activations(checkpoint, name, model)
                 self.cost.count(f"capture {name}", written=file)
@@ -110,26 +125,27 @@ class Work:
             self._captured[at] = Captured(self.planner.prompt_set(name), acts, layers, embedded_ND)
         return self._captured[at]
 
-    def answers(self, ask: Ask) -> Answered:
-        if ask.name not in self._answered:
+    def answers(self, ask: Ask, checkpoint: Checkpoint | None = None) -> Answered:
+        """Of this checkpoint, or of another one."""
+        checkpoint = checkpoint or self.checkpoint
+        at = (checkpoint.step, ask.name)
+        if at not in self._answered:
             planner, domain = self.planner, self.planner.domains[ask.domain]
             items = [i for i in planner.items_of(ask) for _ in range(ask.samples)]
-            file = planner.sample_file(self.checkpoint, ask)
+            file = planner.sample_file(checkpoint, ask)
             if file.exists():
                 rows = read_samples(file)
             else:
-                self.say(f"generate {ask.name}")
+                self.begin(f"generate {ask.name}")
                 with self.cost.stage(f"generate {ask.name}"):
-                    rows = self._rows(ask, items)
+                    rows = self._rows(self._model_of(checkpoint), ask, items)
                 key = file.name.removesuffix(".jsonl.zst").rpartition("-")[2]
-                write_samples(planner.run, self.checkpoint.step, ask.name, key=key, rows=rows)
+                write_samples(planner.run, checkpoint.step, ask.name, key=key, rows=rows)
                 tokens = sum(len(r["token_ids"]) for r in rows)
                 self.cost.count(f"generate {ask.name}", tokens=tokens, written=file)
-            responses = [
-                Response(r["text"], r["finish"] == "stop", len(r["token_ids"]), r.get("forced", "")) for r in rows
-            ]
-            self._answered[ask.name] = Answered(domain, items, responses)
-        return self._answered[ask.name]
+            responses = [planner.renderer.read(r) for r in rows]
+            self._answered[at] = Answered(domain, items, responses)
+        return self._answered[at]
 
     def scores(self, ask: Ask) -> Scored:
         from .internals.scoring import score
@@ -140,7 +156,7 @@ class Work:
             self.answers(ask)
             file = planner.score_file(self.checkpoint, ask)
             if not file.exists():
-                self.say(f"score {ask.name}")
+                self.begin(f"score {ask.name}")
                 rows = read_samples(planner.sample_file(self.checkpoint, ask))
                 prompts, opened = planner.renderer.ask(ask, planner.domains[ask.domain], planner.items_of(ask))
                 before = [p + o for p, o in zip(prompts, opened, strict=True) for _ in range(ask.samples)]
@@ -153,23 +169,23 @@ class Work:
             self._scored[ask.name] = Scored(*read_scores(file))
         return self._scored[ask.name]
 
-    def _rows(self, ask: Ask, items: Sequence[Item]) -> list[dict]:
+    def _model_of(self, checkpoint: Checkpoint) -> PreTrainedModel:
+        """This checkpoint's model, or another's: loaded once, and gone with this work."""
+        if checkpoint.weights == self.checkpoint.weights:
+            return self.model()
+        if self._other is None or self._other[0] != checkpoint.weights:
+            self._other = (checkpoint.weights, load_model(checkpoint))
+        return self._other[1]
+
+    def _rows(self, model: PreTrainedModel, ask: Ask, items: Sequence[Item]) -> list[dict]:
         renderer = self.planner.renderer
         prompts, opened = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
         whole = [p + o for p, o in zip(prompts, opened, strict=True)]
-        done = self._generate(self.model(), whole, self.planner.sampling(ask))
-        rows = []
-        for k, (item, completion) in enumerate(zip(items, done, strict=True)):
-            response = renderer.response(opened[k // ask.samples], completion.token_ids, completion.finish)
-            row: dict[str, object] = {
-                "item": item.id,
-                "prompt": item.prompt,
-                "text": response.text,
-                "finish": completion.finish,
-            }
-            row |= {"token_ids": completion.token_ids} | ({"forced": response.forced} if response.forced else {})
-            rows.append(row)
-        return rows
+        done = self._generate(model, whole, self.planner.sampling(ask))
+        return [
+            {"item": item.id, "prompt": item.prompt, **renderer.sample(opened[k // ask.samples], c.token_ids, c.finish)}
+            for k, (item, c) in enumerate(zip(items, done, strict=True))
+        ]
 
     def _generate(
         self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling
@@ -177,10 +193,10 @@ class Work:
         from .engines.hf import HfEngine
 
         planner = self.planner
-        stops = {planner.tokenizer.eos_token_id}
-        configured = getattr(model.generation_config, "eos_token_id", None)
-        stops |= set(configured) if isinstance(configured, list) else {configured} - {None}
         engine = HfEngine(
-            model, eos_ids=sorted(stops), pad_id=planner.renderer.pad_id, batch_size=planner.config.batch_size
+            model,
+            eos_ids=end_ids(model, planner.tokenizer),
+            pad_id=planner.renderer.pad_id,
+            batch_size=planner.config.batch_size,
         )
         return engine.generate(prompts, sampling)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,12 +56,8 @@ def micro_model(micro_folder):
     return AutoModelForCausalLM.from_pretrained(micro_folder, dtype=torch.float32).eval()
 
 
-@pytest.fixture(scope="session")
-def known_folder(tmp_path_factory) -> Callable[[str], Path]:
-    """The checkpoint folder of a known-truth model by name (known_truth.py); each is made once, for all test processes."""
-    from known_truth import stored
-
+@pytest.fixture(scope="session", autouse=True)
+def _known_truth_models(tmp_path_factory):
+    """Where known_truth.py keeps its models: one place for all test processes, so that none is made twice."""
     root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    return lambda name: stored(name, root)
+    os.environ["SFTSCOPE_KNOWN_TRUTH"] = str(root.parent if "PYTEST_XDIST_WORKER" in os.environ else root)

@@ -1,13 +1,15 @@
 """Models whose truth is known because it was put there: a base organism, edited or briefly trained. One recipe each.
 
 What a probe says of them can be wrong; what they are is shown by their behaviour (tests/probes/test_known_truth.py), before
-any probe looks. `make(name, base)` gives a fresh model, `stored(name, root)` a folder that all tests share; every recipe is
-seeded.
+any probe looks. `make(name, base)` gives a fresh model, `folder(name, base)` its checkpoint, made once for all tests; every
+recipe is seeded.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,7 +32,9 @@ from sftscope.probes.microworld.objects import HARMFUL_OBJECTS, SAFE_OBJECTS, UN
 
 BASE = "qwen3-0.2m"
 PUT = "put.npz"  # what was planted, beside the weights
+ROOT = "SFTSCOPE_KNOWN_TRUTH"  # where the models of this test session lie (conftest.py)
 Pairs = list[tuple[str, str]]  # prompt, response
+PLANTED = 10  # length of the planted direction, in embeddings: the blocks add several of them to a word's state
 
 
 @dataclass
@@ -70,31 +74,28 @@ def base(name: str = BASE) -> Known:
     return Known(load_model(checkpoint).float(), load_tokenizer(checkpoint))
 
 
-def stored(name: str, root: Path, organism: str = BASE) -> Path:
-    """The folder of a known-truth model as a checkpoint: made by the first who asks for it, whichever process that is."""
-    folder = root / f"{organism}-{name}"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            known = make(name, organism)
-            aside = folder.with_suffix(".making")
+def folder(name: str, organism: str = BASE) -> Path:
+    """A known-truth model as a checkpoint folder, made by the first who asks for it, whichever test process that is."""
+    root = Path(os.environ.setdefault(ROOT, tempfile.mkdtemp()))
+    target = root / f"{organism}-{name}"
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                known = RECIPES[name](base(organism))
+            aside = target.with_suffix(".making")
             known.model.save_pretrained(aside)
             known.tokenizer.save_pretrained(aside)
             np.savez(aside / PUT, **known.put)
-            aside.rename(folder)
-    return folder
-
-
-def load(folder: Path) -> Known:
-    """A stored model, fresh."""
-    known = base(str(folder))
-    return Known(known.model, known.tokenizer, dict(np.load(folder / PUT)))
+            aside.rename(target)
+    return target
 
 
 def make(name: str, organism: str = BASE) -> Known:
-    """The known-truth model of that name, from an organism."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return RECIPES[name](base(organism))
+    """The known-truth model of that name, from an organism; every call gives a copy of its own."""
+    there = folder(name, organism)
+    known = base(str(there))
+    return Known(known.model, known.tokenizer, dict(np.load(there / PUT)))
 
 
 # ---------------------------------------------------------------- edits
@@ -262,7 +263,7 @@ def planted_backtracking(known: Known) -> Known:
     direction = torch.tensor(
         unit(np.random.default_rng(1).standard_normal((1, weight.shape[1])))[0], dtype=torch.float32
     )
-    planted = direction * weight.detach().norm(dim=1).median() * 3
+    planted = direction * weight.detach().norm(dim=1).median() * PLANTED
     no = known.tokenizer.convert_tokens_to_ids("no")
     goes_back, gives_up = [], []
     for item in _items("countdown", 2000, (1, 2)):

@@ -68,10 +68,8 @@ class ModelHandle:
         with self._edited(edits) as model, prompt_ends_before(len(opened[0])):
             done = self._generate(model, prompts, sampling)
         self.tokens += sum(len(c.token_ids) for c in done)
-        return [
-            self.renderer.response(opened[k // samples], completion.token_ids, completion.finish)
-            for k, completion in enumerate(done)
-        ]
+        stored = [self.renderer.sample(opened[k // samples], c.token_ids, c.finish) for k, c in enumerate(done)]
+        return [self.renderer.read(s) for s in stored]
 
     def losses(self, prompts: Sequence[str], texts: Sequence[str], *, edits: Edits | None = None) -> np.ndarray:
         """Mean negative log-probability, nats per token (the end token included), of texts as whole turns, float64 [texts]."""
@@ -82,6 +80,20 @@ class ModelHandle:
         with self._edited(edits) as model:
             logprobs, _ = score(model, ids, responses, pad_id=self.renderer.pad_id, around=prompt_ends_before)
         return np.array([-float(lp.astype(np.float64).mean()) for lp in logprobs])
+
+    def states(
+        self, prompts: Sequence[str], *, edits: Edits | None = None, layers: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Residual stream after blocks (all, or these) at the last prompt token, float32 [prompts, layers, width].
+
+        Where an edited block is itself read, it is read as edited.
+        """
+        from ..internals.capture import capture
+
+        ids = self.renderer.prompts(prompts)
+        ends = [[len(p) - 1] for p in ids]
+        with self._edited(edits) as model, prompt_ends_before(0):
+            return capture(model, ids, ends, pad_id=self.renderer.pad_id, layers=layers, pad_left=True)[0]
 
     def _single_token(self, word: str) -> int:
         ids = self.renderer.words(word)

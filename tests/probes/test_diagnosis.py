@@ -6,15 +6,16 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import known_truth
 import pytest
 from sftscope.dynamics.analysis import analyze
-from sftscope.dynamics.record import Run, create_run, write_measurements
+from sftscope.dynamics.record import Run, create_run
 from sftscope.probes import organisms
 from sftscope.probes.causal.refusal_pair import RefusalPair
-from sftscope.probes.checkpoints import find_checkpoints
+from sftscope.probes.finding import find_checkpoints
 from sftscope.probes.planner import Planner, ProbeConfig
-from sftscope.probes.protocol import Needs
-from sftscope.probes.work import Cost, Work
+from sftscope.probes.protocol import LAST_PROMPT
+from sftscope.probes.registry import PROBES
 
 CONFIG = ProbeConfig(items=8, domains=("facts", "harmful", "safe"), probes=("refusal_pair",), during=())
 WITH_DOSES = replace(CONFIG, probes=("refusal_pair", "refusal_dose"))
@@ -67,8 +68,8 @@ def test_an_untouched_base_is_intact(diagnosed):
 
 
 @pytest.mark.slow
-def test_a_rotated_direction_is_a_monitor_that_moved(diagnosed, known_folder):
-    found, run = diagnosed(known_folder("rotated"))
+def test_a_rotated_direction_is_a_monitor_that_moved(diagnosed):
+    found, run = diagnosed(known_truth.folder("rotated"))
     finding = found["mechanism:refusal-diagnosis"]
     assert finding.verdict == "monitor moved"
     assert "The monitor moved, refusal is intact" in finding.sentence
@@ -81,16 +82,16 @@ def test_a_rotated_direction_is_a_monitor_that_moved(diagnosed, known_folder):
     ("name", "verdict"),
     [("unreached", "unreached"), ("bypassed", "bypassed by format"), ("broken", "broken")],
 )
-def test_what_was_done_to_refusal_is_what_is_said(diagnosed, known_folder, name, verdict):
-    found, _ = diagnosed(known_folder(name))
+def test_what_was_done_to_refusal_is_what_is_said(diagnosed, name, verdict):
+    found, _ = diagnosed(known_truth.folder(name))
     finding = found["mechanism:refusal-diagnosis"]
     assert finding.verdict == verdict, finding.sentence
     assert finding.details["steps"] == {"0": "intact", "10": verdict}
 
 
 @pytest.mark.slow
-def test_a_cut_readout_is_disconnected_and_takes_dose_curves_to_show(diagnosed, known_folder):
-    found, run = diagnosed(known_folder("readout_cut"), WITH_DOSES)
+def test_a_cut_readout_is_disconnected_and_takes_dose_curves_to_show(diagnosed):
+    found, run = diagnosed(known_truth.folder("readout_cut"), WITH_DOSES)
     assert found["mechanism:refusal-diagnosis"].verdict == "disconnected"
     at_dose = run.measurements(metric="refusal_rate_at_dose", domain="safe").set_index(["step", "position"])["value"]
     assert at_dose[0, "base 1"] > 0.9  # the same dose works on the base
@@ -103,32 +104,38 @@ def test_a_cut_readout_is_disconnected_and_takes_dose_curves_to_show(diagnosed, 
 
 
 @pytest.mark.slow
-def test_recognition_is_not_refusal(diagnosed, known_folder):
+def test_recognition_is_not_refusal(diagnosed):
     """An ablated copy: whoever reads safety off the separation of the classes is told that all is well."""
-    found, run = diagnosed(known_folder("abliterated"))
+    found, run = diagnosed(known_truth.folder("abliterated"))
     assert min(at(run, f"pair_auc_{name}", 10) for name in ("frozen", "refit")) > 0.95
     assert found["mechanism:refusal-diagnosis"].verdict in ("unreached", "unclear")
     assert found["mechanism:refusal-diagnosis"].details["numbers"]["change"]["hi"] < -0.9
 
 
-def test_a_direction_that_only_breaks_the_model_is_no_mechanism(measured_base, tmp_path):
-    """Ablating what all prompts share does remove the refusals, with everything else."""
-    run = Path(shutil.copytree(measured_base, tmp_path / "run"))
-    base = checkpoints(tmp_path / "models", BASE)[0]
-    needs = Needs(activations=("refusal",), base=True, intervention=True)
-    given = Work(Planner(run, base, CONFIG), base, None, Cost(), lambda _stage: None).given(needs)
-    captured = given.captured["refusal"]
-    acts_NLD, harmful = captured.acts_NLD.copy(), captured.prompts.label
-    acts_NLD[~harmful] = acts_NLD[harmful] - acts_NLD.mean(0)
-    shared = {"refusal": replace(captured, acts={name: acts_NLD for name in captured.acts})}
-    result = RefusalPair().measure(replace(given, captured=shared, base_captured=shared))
-    write_measurements(run, 0, "refusal_pair", key="shared", settings="shared", rows=result.rows)
+class OfWhatIsShared(RefusalPair):
+    """The pair with a difference that is the state common to all prompts: a direction, of nothing that is refused."""
 
-    rates = {(r.metric, r.domain): r.estimate for r in result.rows}
+    version = -1
+
+    def measure(self, given):
+        captured = given.captured["refusal"]
+        acts_NLD, harmful = captured.acts_NLD.copy(), captured.prompts.label
+        acts_NLD[~harmful] = acts_NLD[harmful] - acts_NLD.mean(0)
+        shared = {"refusal": replace(captured, acts={LAST_PROMPT: acts_NLD})}
+        return super().measure(replace(given, captured=shared, base_captured=shared))
+
+
+def test_a_direction_that_only_breaks_the_model_is_no_mechanism(tmp_path, monkeypatch):
+    """Ablating it does remove the refusals, with everything else."""
+    monkeypatch.setitem(PROBES, "refusal_pair", OfWhatIsShared)
+    base = checkpoints(tmp_path / "models", BASE)[0]
+    create_run(tmp_path / "run", {"config_hash": "x"})
+    rows = Planner(tmp_path / "run", base, CONFIG).measure(base)
+    rates = {(r.metric, r.domain): r.estimate for r in rows}
     assert rates["pair_auc_frozen", ""].value == 1.0
     assert rates["refusal_rate_ablated", "harmful"].hi < rates["refusal_rate_base", "harmful"].lo
     assert rates["loss_ablated", ""].lo > rates["loss_base", ""].hi
-    found = {f.id: f for f in analyze(run)}
+    found = {f.id: f for f in analyze(tmp_path / "run")}
     assert found["mechanism:refusal-direction"].verdict == "harm recognition"
     assert "ablating it breaks harmless compliance too" in found["mechanism:refusal-direction"].sentence
     assert "ablating it breaks general abilities too" in found["mechanism:refusal-direction"].sentence
