@@ -13,6 +13,7 @@ from .behaviour.refusal import Refusal
 from .behaviour.scores import Scores
 from .behaviour.verbosity import Verbosity
 from .behaviour.verification import Verification
+from .causal.backtracking_pair import BacktrackingPair
 from .causal.refusal_dose import RefusalDose
 from .causal.refusal_pair import RefusalPair
 from .causal.refusal_site import RefusalSite
@@ -35,9 +36,8 @@ _STANDARD: tuple[type[Probe], ...] = (
     RefusalSite,
     RefusalPair,
 )
-_DEAR: tuple[type[Probe], ...] = (
-    RefusalDose,
-)  # run only where `probes.probes` names them; docs/metrics.md has the costs
+# Run only where `probes.probes` names them; docs/metrics.md has the costs.
+_DEAR: tuple[type[Probe], ...] = (RefusalDose, BacktrackingPair)
 STANDARD = tuple(p.name for p in _STANDARD)
 PROBES: dict[str, type[Probe]] = {}
 for _probe in (*_STANDARD, *_DEAR):

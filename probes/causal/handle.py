@@ -50,13 +50,12 @@ class ModelHandle:
     ) -> list[Response]:
         """Responses to items of a domain, all samples of an item together.
 
-        `begins`: for each item the words that the turn begins with; under edits all of one length in tokens, since the
-        prompts of a pass have to end in one column. `banned`: words whose tokens are never produced. `max_new_tokens`: by
-        default the domain's. Raises ConfigError for beginnings of unlike length, and for a banned word that is not one token.
+        `begins`: for each item the words that the turn begins with; where the last prompt token is edited all of one length
+        in tokens, since the prompts of a pass have to end in one column. `banned`: words whose tokens are never produced.
+        `max_new_tokens`: by default the domain's. Raises ConfigError for a banned word that is not one token.
         """
         opened = [self.renderer.words(b) for b in begins] if begins else [[] for _ in items]
-        if edits and len({len(o) for o in opened}) > 1:
-            raise ConfigError("under edits all turns have to begin with equally many tokens")
+        columns = {len(o) for o in opened}
         prompts = [p + o for p, o in zip(self.renderer.prompts([i.prompt for i in items]), opened, strict=True)]
         sampling = Sampling(
             self.domains[domain].max_new_tokens if max_new_tokens is None else max_new_tokens,
@@ -65,7 +64,7 @@ class ModelHandle:
             seed=seed,
             banned=tuple(self._single_token(word) for word in banned),
         )
-        with self._edited(edits) as model, prompt_ends_before(len(opened[0])):
+        with self._edited(edits) as model, prompt_ends_before(columns.pop() if len(columns) == 1 else None):
             done = self._generate(model, prompts, sampling)
         self.tokens += sum(len(c.token_ids) for c in done)
         stored = [self.renderer.sample(opened[k // samples], c.token_ids, c.finish) for k, c in enumerate(done)]
