@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..dynamics.record import read_samples, write_samples
-from .checkpoints import Checkpoint, check_fit, load_model
+from .checkpoints import Checkpoint, check_fit, end_ids, load_model
 from .domains import Item
 from .engines import Completion, Sampling
 from .protocol import Answered, Ask, Captured, Given, Handle, Needs, Scored
@@ -193,10 +193,10 @@ class Work:
         from .engines.hf import HfEngine
 
         planner = self.planner
-        stops = {planner.tokenizer.eos_token_id}
-        configured = getattr(model.generation_config, "eos_token_id", None)
-        stops |= set(configured) if isinstance(configured, list) else {configured} - {None}
         engine = HfEngine(
-            model, eos_ids=sorted(stops), pad_id=planner.renderer.pad_id, batch_size=planner.config.batch_size
+            model,
+            eos_ids=end_ids(model, planner.tokenizer),
+            pad_id=planner.renderer.pad_id,
+            batch_size=planner.config.batch_size,
         )
         return engine.generate(prompts, sampling)
