@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,10 @@ class Planner:
         """The passes of generation that can be made: without those that switch thinking off where nothing switches it."""
         asks = [Ask(a) if isinstance(a, str) else a for a in asked]
         return [a for a in asks if a.thinking != "off" or self.renderer.can_switch_thinking_off]
+
+    def plainest(self, ask: Ask) -> Ask:
+        """The same pass, named as others name it: the temperature that is configured need not be asked for."""
+        return replace(ask, temperature=None) if ask.temperature == self.config.temperature else ask
 
     def items_of(self, ask: Ask) -> list[Item]:
         return self.items[ask.domain][: ask.items]

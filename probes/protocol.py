@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from ..dynamics.storage import content_key
 from ..dynamics.types import Measurement
 from .domains import Domain, Item, Response
 
@@ -45,12 +47,20 @@ class Ask:
         """How results are told apart: the domain alone where its questions are put plainly."""
         parts = [
             f"thinking-{self.thinking}" if self.thinking != "free" else "",
-            "begin-" + "_".join(self.begin.split()) if self.begin else "",
+            f"begin-{_slug(self.begin)}" if self.begin else "",
             f"prefill-{self.prefill}" if self.prefill else "",
-            f"samples-{self.samples}" if self.samples > 1 or self.temperature is not None else "",
+            f"samples-{self.samples}" if self.samples > 1 else "",
+            f"temperature-{self.temperature:g}" if self.temperature is not None else "",
             f"first-{self.items}" if self.items is not None else "",
         ]
         return ".".join([self.domain, *filter(None, parts)])
+
+
+def _slug(text: str) -> str:
+    """Text as part of a file's name: as it is where it is a few plain words, else with its hash."""
+    words = "_".join(re.findall(r"\w+", text))
+    plain = text == words.replace("_", " ") and len(words) <= 40
+    return words if plain else f"{words[:40]}-{content_key(text, length=6)}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Needs:
     generations: tuple[Ask | str, ...] = ()  # a domain's name is its questions put plainly
     scores: tuple[Ask | str, ...] = ()  # log-probability and entropy of every token of such a generation
     activations: tuple[str, ...] = ()  # prompt sets, all configured layers
-    base: bool = False  # the same activations at the base model, step 0
+    base: bool = False  # the same generations and activations at the base model, step 0
     intervention: bool = False  # a handle on the model: generation under edits, losses of texts
 
 
@@ -100,6 +110,7 @@ class Scored:
 
     logprobs: list[np.ndarray]  # float32 [tokens] a response, nats
     entropies: list[np.ndarray]  # of the whole distribution at that token, nats
+    answer_from: list[int]  # the first token of the answer part; as many as there are tokens where no answer was begun
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ class Handle(Protocol):
         *,
         edits: Edits | None = None,
         begins: Sequence[str] = (),
-        banned: Sequence[str] = (),
+        banned: Sequence[str | int] = (),
         samples: int = 1,
         temperature: float = 0.0,
         seed: int = 0,
@@ -143,6 +154,14 @@ class Handle(Protocol):
         """Mean negative log-probability, nats per token, of texts as the assistant's whole turn [texts]."""
         ...
 
+    def opening_logprobs(self, prompts: Sequence[str], tokens: Sequence[int]) -> np.ndarray:
+        """Log-probability, nats, that the turn opens with each of some tokens, float64 [prompts, tokens]."""
+        ...
+
+    def tokens(self, text: str) -> list[tuple[int, str]]:
+        """The tokens of a text within a turn: number and text of each."""
+        ...
+
 
 @dataclass(frozen=True)
 class Given:
@@ -151,6 +170,7 @@ class Given:
     step: int
     domains: Mapping[str, Domain] = field(default_factory=dict)
     answered: Mapping[str, Answered] = field(default_factory=dict)
+    base_answered: Mapping[str, Answered] = field(default_factory=dict)
     scored: Mapping[str, Scored] = field(default_factory=dict)
     captured: Mapping[str, Captured] = field(default_factory=dict)
     base_captured: Mapping[str, Captured] = field(default_factory=dict)

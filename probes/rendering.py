@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -50,20 +51,42 @@ class Renderer:
         """Ids of text within a turn."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
+    @cached_property
+    def opened(self) -> str:
+        """What the template makes every turn of the assistant begin with: an open thinking part, or nothing."""
+        (prompt,) = self.prompts(["a"])
+        tail = self.tokenizer.decode(prompt[-self.after_instruction :], skip_special_tokens=False)
+        _, tag, rest = tail.rpartition(THINK_OPEN)
+        return tag + (rest or "\n") if tag and THINK_CLOSE not in rest else ""
+
+    def begin(self, text: str) -> list[int]:
+        """Ids of what a turn is made to begin with, without the opened thinking part where the template has it already."""
+        return self.words(text.removeprefix(THINK_OPEN) if self.opened else text)
+
     def ask(self, ask: Ask, domain: Domain, items: Sequence[Item]) -> tuple[list[list[int]], list[list[int]]]:
         """The prompts of an Ask, and what each turn is made to begin with. ConfigError where the domain has no such answer."""
         prompts = self.prompts([i.prompt for i in items], thinking=ask.thinking != "off")
-        begin = self.words((EMPTY_THINKING if ask.thinking == "empty" else "") + ask.begin)
+        begin = self.begin((EMPTY_THINKING if ask.thinking == "empty" else "") + ask.begin)
         if not ask.prefill:
             return prompts, [begin] * len(items)
         if not isinstance(domain, Complies):
             raise ConfigError(f"{domain.name} has no answer that complies, so that none can be prefilled")
         return prompts, [begin + self.words(domain.help(i.reference))[: ask.prefill] for i in items]
 
-    def response(self, opened: Sequence[int], written: Sequence[int], finish: str) -> Response:
-        """What a forced beginning and the tokens written after it say."""
-        forced, text = self.tokenizer.batch_decode([list(opened), [*opened, *written]], skip_special_tokens=False)
-        return Response(text, finish == "stop", len(written), forced)
+    def response(self, begun: Sequence[int], written: Sequence[int], finish: str, *, thinking: bool = True) -> Response:
+        """What a forced beginning and the tokens written after it say. `thinking`: whether the prompt left it switched on."""
+        opened = self.opened if thinking else ""
+        forced, text = self.tokenizer.batch_decode([list(begun), [*begun, *written]], skip_special_tokens=False)
+        return Response(opened + text, finish == "stop", len(written), opened + forced)
+
+    def answer_from(self, response: Response, written: Sequence[int]) -> int:
+        """Index of the first of the written tokens that belongs to the answer part; their number while thinking is open."""
+        if THINK_OPEN not in response.text or THINK_CLOSE in response.forced:
+            return 0
+        if THINK_CLOSE not in response.text:
+            return len(written)
+        # what is decoded grows with its tokens, so that the tag, of however many, is found by halving
+        return bisect_left(range(len(written)), True, key=lambda k: THINK_CLOSE in self.tokenizer.decode(written[:k]))
 
     @cached_property
     def after_instruction(self) -> int:

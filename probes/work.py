@@ -56,7 +56,7 @@ class Work:
         self.planner, self.checkpoint, self.cost, self.say = planner, checkpoint, cost, say
         self._model = model
         self._handle: ModelHandle | None = None
-        self._answered: dict[str, Answered] = {}
+        self._answered: dict[tuple[int, str], Answered] = {}
         self._scored: dict[str, Scored] = {}
         self._captured: dict[tuple[int, str], Captured] = {}
 
@@ -68,6 +68,7 @@ class Work:
             step=self.checkpoint.step,
             domains=planner.domains,
             answered={a.name: self.answers(a) for a in asked},
+            base_answered={a.name: self.answers(a, planner.base) for a in asked} if needs.base else {},
             scored={a.name: self.scores(a) for a in to_score},
             captured={s: self.capture(self.checkpoint, s) for s in needs.activations},
             base_captured={s: self.capture(planner.base, s) for s in needs.activations} if needs.base else {},
@@ -81,6 +82,9 @@ class Work:
                 check_fit(self._model, self.planner.tokenizer, self.checkpoint.path)
         return self._model
 
+    def _model_of(self, checkpoint: Checkpoint) -> PreTrainedModel:
+        return self.model() if checkpoint.weights == self.checkpoint.weights else load_model(checkpoint)
+
     def handle(self) -> Handle:
         from .causal.handle import ModelHandle
 
@@ -90,7 +94,7 @@ class Work:
 
     @property
     def tokens_by_handle(self) -> int:
-        return self._handle.tokens if self._handle else 0
+        return self._handle.spent if self._handle else 0
 
     def capture(self, checkpoint: Checkpoint, name: str) -> Captured:
         from .internals.store import read_activations
@@ -100,8 +104,7 @@ class Work:
             file = self.planner.activation_file(checkpoint, name)
             if not file.exists():
                 self.say(f"capture {name}")
-                own = checkpoint.weights == self.checkpoint.weights
-                model = self.model() if own else load_model(checkpoint)
+                model = self._model_of(checkpoint)
                 with self.cost.stage(f"capture {name}"):
                     self.planner.store_activations(checkpoint, name, model)
                 self.cost.count(f"capture {name}", written=file)
@@ -110,57 +113,68 @@ class Work:
             self._captured[at] = Captured(self.planner.prompt_set(name), acts, layers, embedded_ND)
         return self._captured[at]
 
-    def answers(self, ask: Ask) -> Answered:
-        if ask.name not in self._answered:
+    def answers(self, ask: Ask, checkpoint: Checkpoint | None = None) -> Answered:
+        """What the model at hand answers, or the one of another checkpoint."""
+        checkpoint, ask = checkpoint or self.checkpoint, self.planner.plainest(ask)
+        at = (checkpoint.step, ask.name)
+        if at not in self._answered:
             planner, domain = self.planner, self.planner.domains[ask.domain]
             items = [i for i in planner.items_of(ask) for _ in range(ask.samples)]
-            file = planner.sample_file(self.checkpoint, ask)
+            file = planner.sample_file(checkpoint, ask)
             if file.exists():
                 rows = read_samples(file)
             else:
                 self.say(f"generate {ask.name}")
+                model = self._model_of(checkpoint)
                 with self.cost.stage(f"generate {ask.name}"):
-                    rows = self._rows(ask, items)
+                    rows = self._rows(model, ask, items)
                 key = file.name.removesuffix(".jsonl.zst").rpartition("-")[2]
-                write_samples(planner.run, self.checkpoint.step, ask.name, key=key, rows=rows)
+                write_samples(planner.run, checkpoint.step, ask.name, key=key, rows=rows)
                 tokens = sum(len(r["token_ids"]) for r in rows)
                 self.cost.count(f"generate {ask.name}", tokens=tokens, written=file)
             responses = [
                 Response(r["text"], r["finish"] == "stop", len(r["token_ids"]), r.get("forced", "")) for r in rows
             ]
-            self._answered[ask.name] = Answered(domain, items, responses)
-        return self._answered[ask.name]
+            self._answered[at] = Answered(domain, items, responses)
+        return self._answered[at]
 
     def scores(self, ask: Ask) -> Scored:
         from .internals.scoring import score
         from .internals.store import read_scores, write_scores
 
+        planner, ask = self.planner, self.planner.plainest(ask)
         if ask.name not in self._scored:
-            planner = self.planner
-            self.answers(ask)
+            responses = self.answers(ask).responses
+            rows = read_samples(planner.sample_file(self.checkpoint, ask))
             file = planner.score_file(self.checkpoint, ask)
             if not file.exists():
                 self.say(f"score {ask.name}")
-                rows = read_samples(planner.sample_file(self.checkpoint, ask))
-                prompts, opened = planner.renderer.ask(ask, planner.domains[ask.domain], planner.items_of(ask))
-                before = [p + o for p, o in zip(prompts, opened, strict=True) for _ in range(ask.samples)]
+                prompts, begun = planner.renderer.ask(ask, planner.domains[ask.domain], planner.items_of(ask))
+                before = [p + b for p, b in zip(prompts, begun, strict=True) for _ in range(ask.samples)]
                 end = planner.tokenizer.eos_token_id
                 written = [[*r["token_ids"], end] if r["finish"] == "stop" else r["token_ids"] for r in rows]
+                model = self.model()
                 with self.cost.stage(f"score {ask.name}"):
-                    logprobs, entropies = score(self.model(), before, written, pad_id=planner.renderer.pad_id)
+                    logprobs, entropies = score(model, before, written, pad_id=planner.renderer.pad_id)
                 write_scores(file, logprobs, entropies)
                 self.cost.count(f"score {ask.name}", tokens=sum(map(len, written)), written=file)
-            self._scored[ask.name] = Scored(*read_scores(file))
+            starts = [
+                planner.renderer.answer_from(response, row["token_ids"])
+                for response, row in zip(responses, rows, strict=True)
+            ]
+            self._scored[ask.name] = Scored(*read_scores(file), starts)
         return self._scored[ask.name]
 
-    def _rows(self, ask: Ask, items: Sequence[Item]) -> list[dict]:
+    def _rows(self, model: PreTrainedModel, ask: Ask, items: Sequence[Item]) -> list[dict]:
         renderer = self.planner.renderer
-        prompts, opened = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
-        whole = [p + o for p, o in zip(prompts, opened, strict=True)]
-        done = self._generate(self.model(), whole, self.planner.sampling(ask))
+        prompts, begun = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
+        whole = [p + b for p, b in zip(prompts, begun, strict=True)]
+        done = self._generate(model, whole, self.planner.sampling(ask))
         rows = []
         for k, (item, completion) in enumerate(zip(items, done, strict=True)):
-            response = renderer.response(opened[k // ask.samples], completion.token_ids, completion.finish)
+            response = renderer.response(
+                begun[k // ask.samples], completion.token_ids, completion.finish, thinking=ask.thinking != "off"
+            )
             row: dict[str, object] = {
                 "item": item.id,
                 "prompt": item.prompt,
