@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from ..dynamics.errors import ConfigError, nearest
 from .behaviour.backtracking import Backtracking
+from .behaviour.calibration import Calibration
+from .behaviour.payoff import Payoff
 from .behaviour.refusal import Refusal
+from .behaviour.refusal_format import RefusalFormat
+from .behaviour.refusal_opening import RefusalOpening
 from .behaviour.scores import Scores
 from .behaviour.verbosity import Verbosity
+from .causal.budget import Budget
 from .causal.refusal_pair import RefusalPair
+from .causal.suppression import Suppression
 from .internals.refusal_direction import RefusalDirection
 from .protocol import Probe
 
-_ALL: tuple[type[Probe], ...] = (Scores, Verbosity, Backtracking, Refusal, RefusalDirection, RefusalPair)
+_ALL: tuple[type[Probe], ...] = (
+    Scores,
+    Verbosity,
+    Backtracking,
+    Refusal,
+    RefusalDirection,
+    RefusalPair,
+    RefusalFormat,
+    RefusalOpening,
+    Payoff,
+    Suppression,
+    Budget,
+    Calibration,
+)
 PROBES: dict[str, type[Probe]] = {}
 for _probe in _ALL:
     if _probe.name in PROBES:

@@ -34,6 +34,7 @@ class ModelHandle:
         self.spent = 0  # tokens generated or scored so far
         self._generate = generate
         self._bridged: BridgedModel | None = None
+        self._text_of: dict[int, str] = {}  # of tokens seen so far
 
     def ask(
         self,
@@ -98,7 +99,8 @@ class ModelHandle:
     def tokens(self, text: str) -> list[tuple[int, str]]:
         """The tokens of a text within a turn: number and text of each."""
         ids = self.renderer.words(text)
-        return list(zip(ids, self.renderer.tokenizer.batch_decode([[i] for i in ids]), strict=True))
+        self._text_of |= {i: self.renderer.tokenizer.decode([i]) for i in set(ids) - self._text_of.keys()}
+        return [(i, self._text_of[i]) for i in ids]
 
     def _single_token(self, word: str) -> int:
         ids = self.renderer.words(word)
