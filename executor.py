@@ -19,7 +19,9 @@ from typing import Any
 from .dynamics.errors import SftscopeError
 
 Event = dict[str, Any]
-Do = Callable[[dict[str, Any], Callable[[str], None]], None]
+Do = Callable[
+    [dict[str, Any], Callable[[str, float], None]], None
+]  # told the stage, and the share of the unit behind it
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,25 @@ def default_workers() -> int:
 def run_units(
     units: Sequence[Unit], do: Do, workers: int, advance: Callable[[str, float], None]
 ) -> Iterator[tuple[Unit, str]]:
-    """Run units, yielding each with its error ("" where it went well). One worker: `do` runs them in this process."""
+    """Run units, yielding each with its error ("" where it went well). One worker: `do` runs them in this process.
+
+    `advance` is told what is being done and by how much of a unit the whole is further.
+    """
+    shares = dict.fromkeys((unit.name for unit in units), 0.0)  # behind each unit
+
+    def tell(unit: Unit, now: str, share: float) -> None:
+        gained = max(share - shares[unit.name], 0.0)
+        shares[unit.name] += gained
+        advance(now, gained)
+
     if workers == 1:
         for unit in units:
             error = ""
             try:
-                do(unit.payload, lambda stage, unit=unit: advance(f"{unit.name}: {stage}", 0))  # type: ignore[misc]
+                do(unit.payload, lambda stage, share, unit=unit: tell(unit, f"{unit.name}: {stage}", share))  # type: ignore[misc]
             except (SftscopeError, OSError) as problem:
                 error = str(problem)
-            advance(unit.name, 1)
+            tell(unit, unit.name, 1.0)
             yield unit, error
         return
     events: queue.Queue[tuple[Unit, Event]] = queue.Queue()
@@ -62,10 +74,10 @@ def run_units(
     while open_units:
         unit, event = events.get()
         if "stage" in event:
-            advance(f"{unit.name}: {event['stage']}", 0)
+            tell(unit, f"{unit.name}: {event['stage']}", event["share"])
             continue
         open_units -= 1
-        advance(unit.name, 1)
+        tell(unit, unit.name, 1.0)
         yield unit, event.get("error", "")
     for thread in threads:
         thread.join()
@@ -124,7 +136,7 @@ def worker_main() -> None:
     quiet_libraries()
     for line in sys.stdin:
         try:
-            do_unit(json.loads(line), lambda stage: send({"stage": stage}))
+            do_unit(json.loads(line), lambda stage, share: send({"stage": stage, "share": share}))
             send({"done": True})
         except (SftscopeError, OSError) as error:
             send({"done": True, "error": str(error)})

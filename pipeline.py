@@ -136,7 +136,7 @@ def _portable(checkpoint: Checkpoint) -> dict[str, Any]:
 _planners: dict[str, Planner] = {}
 
 
-def do_unit(payload: dict[str, Any], say: Callable[[str], None]) -> None:
+def do_unit(payload: dict[str, Any], say: Callable[[str, float], None]) -> None:
     """Measure one checkpoint. A planner is kept from unit to unit."""
     base = Checkpoint(payload["base"]["step"], Path(payload["base"]["path"]))
     planner = _planner(Path(payload["run"]), base, from_mapping(ProbeConfig, payload["config"]))

@@ -28,7 +28,7 @@ LR, CLIP = 5e-4, 1.0
 SIZES = {
     # rows a step, steps counted, steps before them, tokens of a packed row, rows of a padded forward pass
     "organism": {"batch": 32, "steps": 20, "warm": 4, "pack": 1024, "micro": 8, "dtype": "float32"},
-    "30m": {"batch": 16, "steps": 8, "warm": 2, "pack": 1024, "micro": 8, "dtype": "float32"},
+    "30m": {"batch": 16, "steps": 5, "warm": 1, "pack": 1024, "micro": 8, "dtype": "float32"},
     "gpu": {"batch": 32, "steps": 20, "warm": 5, "pack": 16384, "micro": 2, "dtype": "bfloat16"},
 }
 QWEN3 = {"model_type": "qwen3", "head_dim": 64, "tie_word_embeddings": True, "attention_dropout": 0.0}

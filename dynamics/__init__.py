@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from .analysis import analyze
     from .association import associate, association_table
     from .bands import Band, simultaneous_band
+    from .beyond_length import beyond_length_table, change_beyond_length
+    from .payoff import matched_payoff
     from .phases import Phase, judge
     from .record import Run
+    from .rescue import rescue_fraction
     from .trajectories import Trajectory
+    from .transfer import transfer_matrix
 
 # What needs pandas and scipy comes on demand: an error class, or `sftscope --help`, must not wait for them.
 _ON_DEMAND = {
@@ -25,8 +29,13 @@ _ON_DEMAND = {
     "analyze": "analysis",
     "associate": "association",
     "association_table": "association",
+    "beyond_length_table": "beyond_length",
+    "change_beyond_length": "beyond_length",
     "judge": "phases",
+    "matched_payoff": "payoff",
+    "rescue_fraction": "rescue",
     "simultaneous_band": "bands",
+    "transfer_matrix": "transfer",
 }
 __all__ = [
     "Band",
@@ -44,8 +53,13 @@ __all__ = [
     "analyze",
     "associate",
     "association_table",
+    "beyond_length_table",
+    "change_beyond_length",
     "judge",
+    "matched_payoff",
+    "rescue_fraction",
     "simultaneous_band",
+    "transfer_matrix",
 ]
 
 

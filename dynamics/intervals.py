@@ -46,7 +46,7 @@ def mean(values: ArrayLike, clusters: Sequence[object] | NDArray | None = None) 
     NaN values are left out. Shares without any spread (all right, all wrong) fall back to Wilson on the number of
     clusters.
     """
-    x, ids = _known(values, clusters=clusters)
+    x, ids = complete_rows(values, clusters=clusters)
     n = _count(ids, len(x))
     if len(x) == 0:
         return Estimate.undefined(0, "t")
@@ -54,10 +54,10 @@ def mean(values: ArrayLike, clusters: Sequence[object] | NDArray | None = None) 
         return proportion(int(x.sum()), len(x))
     totals, sizes = cluster_totals(x[:, None], ids)
     value = float(x.mean())
-    variance = _linearised_variance(totals[:, 0] - value * sizes, sizes.sum())
+    variance = linearised_variance(totals[:, 0] - value * sizes, sizes.sum())
     if variance == 0 and n >= 2 and value in (0.0, 1.0):
         return Estimate(value, *wilson_bounds(value, n), n, "wilson over clusters")
-    e = _t_estimate(value, variance, n, "t" if n == len(x) else "cluster-t")
+    e = t_estimate(value, variance, n, "t" if n == len(x) else "cluster-t")
     if _binary(x) and not math.isnan(e.lo):  # a share lies between 0 and 1, and so do its bounds
         return Estimate(value, max(0.0, e.lo), min(1.0, e.hi), n, e.method)
     return e
@@ -69,16 +69,14 @@ def paired_difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[object] | N
     The variance counts one pseudo-discordant unit more than was seen (see `pseudo_unit`), so that answers which never
     changed do not yield an interval of width 0.
     """
-    d, ids = _known(np.asarray(a, float) - np.asarray(b, float), clusters=clusters)
+    d, ids = complete_rows(np.asarray(a, float) - np.asarray(b, float), clusters=clusters)
     n = _count(ids, len(d))
     if len(d) == 0:
         return Estimate.undefined(0, "paired-t")
     totals, sizes = cluster_totals(d[:, None], ids)
     value = float(d.mean())
-    variance = (
-        _linearised_variance(totals[:, 0] - value * sizes, sizes.sum()) + (pseudo_unit(totals) / sizes.sum()) ** 2
-    )
-    estimate = _t_estimate(value, variance, n, "paired-t" if n == len(d) else "paired-cluster-t")
+    variance = linearised_variance(totals[:, 0] - value * sizes, sizes.sum()) + (pseudo_unit(totals) / sizes.sum()) ** 2
+    estimate = t_estimate(value, variance, n, "paired-t" if n == len(d) else "paired-cluster-t")
     shares = all(np.nanmin(x) >= 0 and np.nanmax(x) <= 1 for x in (np.asarray(a, float), np.asarray(b, float)))
     return replace(estimate, lo=max(estimate.lo, -1.0), hi=min(estimate.hi, 1.0)) if shares else estimate
 
@@ -90,7 +88,7 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[objec
     Source: Shao & Tu (1995), section 2; the jackknife rather than linearisation because a single long response can
     carry a sum.
     """
-    num, den, ids = _known(numerator, denominator, clusters=clusters)
+    num, den, ids = complete_rows(numerator, denominator, clusters=clusters)
     totals, _ = cluster_totals(np.stack([num, den], axis=1), ids)
     totals = totals[np.any(totals != 0, axis=1)]
     n = len(totals)
@@ -107,11 +105,21 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[objec
         variance = 0.0
         if value in (0.0, 1.0) and np.all(totals >= 0) and np.all(totals[:, 0] <= totals[:, 1]):  # a share
             return Estimate(value, *wilson_bounds(value, n), n, "wilson over clusters")
-    e = _t_estimate(value, variance, n, "jackknife-t")
+    e = t_estimate(value, variance, n, "jackknife-t")
     if math.isnan(e.lo) or np.any(totals < 0):
         return e
     most = 1.0 if np.all(totals[:, 0] <= totals[:, 1]) else math.inf  # a rate is not negative, a share not above 1
     return Estimate(value, max(0.0, e.lo), min(most, e.hi), n, e.method)
+
+
+def jackknife(value: float, without: NDArray) -> Estimate:
+    """A statistic with its delete-one-cluster t-interval; `without` [C]: the statistic with each cluster left out.
+
+    Undefined bounds where one of them is undefined. Source: Shao & Tu (1995), section 2.
+    """
+    n = len(without)
+    variance = float((n - 1) / n * np.sum((without - without.mean()) ** 2)) if n else math.nan
+    return t_estimate(value, variance, n, "jackknife-t")
 
 
 def median(values: ArrayLike) -> Estimate:
@@ -119,7 +127,7 @@ def median(values: ArrayLike) -> Estimate:
 
     Infinite values are in order: a response cut off at the cap is longer than any that ended.
     """
-    x, _ = _known(values, clusters=None)
+    x, _ = complete_rows(values, clusters=None)
     n = len(x)
     if n == 0:
         return Estimate.undefined(0, "order-statistic")
@@ -152,10 +160,7 @@ def pseudo_unit(totals: NDArray) -> float:
     return float(np.sqrt(np.mean(np.square(changed, dtype=float)))) if len(changed) else 1.0
 
 
-# ---------------------------------------------------------------- parts
-
-
-def _linearised_variance(residuals: NDArray, size: float) -> float:
+def linearised_variance(residuals: NDArray, size: float) -> float:
     """Cluster-robust variance of a mean from cluster residuals [C] that sum to 0 (Cameron & Miller 2015, eq. 6)."""
     n = len(residuals)
     if n < 2:
@@ -164,11 +169,31 @@ def _linearised_variance(residuals: NDArray, size: float) -> float:
     return n / (n - 1) * square / size**2 if square > 1e-20 * n else 0.0
 
 
-def _t_estimate(value: float, variance: float, n: int, method: str) -> Estimate:
+def t_estimate(value: float, variance: float, n: int, method: str) -> Estimate:
+    """A value with its t-interval, n - 1 degrees of freedom; NaN bounds without a variance, or for n < 2."""
     if n < 2 or not variance > 0:
         return Estimate(value, math.nan, math.nan, n, method)
     half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * math.sqrt(variance)
     return Estimate(value, value - half, value + half, n, method)
+
+
+def complete_rows(*arrays: ArrayLike, clusters: Sequence[object] | NDArray | None) -> tuple:
+    """The arrays as float64 [N] without the rows in which any is NaN, and the clusters of those rows (or None).
+
+    Raises DataError for arrays, or clusters, of different lengths.
+    """
+    columns = [np.asarray(a, float).ravel() for a in arrays]
+    ids = None if clusters is None else np.asarray(clusters)
+    lengths = {len(c) for c in columns}
+    if len(lengths) > 1:
+        raise DataError(f"values of different lengths {sorted(lengths)}: each row is one response")
+    if ids is not None and {len(ids)} != lengths:
+        raise DataError(f"{len(ids)} cluster ids for {lengths.pop()} values: each value needs one")
+    keep = ~np.any([np.isnan(c) for c in columns], axis=0)
+    return *(c[keep] for c in columns), None if ids is None else ids[keep]
+
+
+# ---------------------------------------------------------------- parts
 
 
 def _binary(x: NDArray) -> bool:
@@ -177,18 +202,3 @@ def _binary(x: NDArray) -> bool:
 
 def _count(ids: NDArray | None, n: int) -> int:
     return n if ids is None else len(np.unique(ids))
-
-
-def _known(*arrays: ArrayLike, clusters: Sequence[object] | NDArray | None) -> tuple:
-    """The arrays as float64 [N] without the rows in which any is NaN, and the clusters of those rows (or None)."""
-    columns = [np.asarray(a, float).ravel() for a in arrays]
-    ids = None if clusters is None else np.asarray(clusters)
-    lengths = {len(c) for c in columns}
-    if len(lengths) > 1:
-        raise DataError(
-            f"numerators and denominators of different lengths {sorted(lengths)}: each pair is one response"
-        )
-    if ids is not None and {len(ids)} != lengths:
-        raise DataError(f"{len(ids)} cluster ids for {lengths.pop()} values: each value needs one")
-    keep = ~np.any([np.isnan(c) for c in columns], axis=0)
-    return *(c[keep] for c in columns), None if ids is None else ids[keep]

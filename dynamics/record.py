@@ -21,6 +21,7 @@ import pandas as pd
 import zstandard
 
 from .errors import RecordError, nearest
+from .probe_files import StoredDirection, read_direction, read_labels, read_states
 from .storage import MANIFEST, content_key, whole_file, write_json
 from .types import Finding, Group, Measurement
 
@@ -311,13 +312,13 @@ class Run:
     def item_metrics(self, domain: str) -> list[str]:
         return sorted(self._items().get(domain, {}))
 
-    def _files(self, folder: str, pattern: str, steps: Sequence[int] | None) -> dict[int, Path]:
+    def _files(self, folder: str, name: str, suffix: str, steps: Sequence[int] | None) -> dict[int, Path]:
+        """By step, the newest of the files `<name>-<key><suffix>`."""
         found: dict[int, Path] = {}
-        for file in (self.path / folder).glob(f"step-*/{pattern}"):
+        for file in (self.path / folder).glob(f"step-*/{name}-*{suffix}"):
             step = int(file.parent.name.removeprefix("step-"))
-            if (steps is None or step in steps) and (
-                step not in found or file.stat().st_mtime > found[step].stat().st_mtime
-            ):
+            mine = file.name.rsplit("-", 1)[0] == name and (steps is None or step in steps)
+            if mine and (step not in found or file.stat().st_mtime > found[step].stat().st_mtime):
                 found[step] = file
         return dict(sorted(found.items()))
 
@@ -331,42 +332,64 @@ class Run:
         times = table[table["metric"] == "seconds"].groupby("position").size()
         return wide.assign(times=times.reindex(wide.index, fill_value=0)).sort_values("seconds", ascending=False)
 
+    def _stored(self, prefix: str, name: str, what: str, steps: Sequence[int] | None) -> dict[int, Path]:
+        """As `_files`, in `probes`. Raises RecordError with near names where there is none at all."""
+        files = self._files("probes", f"{prefix}{name}", ".h5", steps)
+        if not files:
+            stems = {f.stem.rsplit("-", 1)[0] for f in (self.path / "probes").glob(f"step-*/{prefix}*-*.h5")}
+            known = {s.removeprefix(prefix) for s in stems if prefix or not s.startswith("direction-")}
+            if name in known:
+                there = list(self._stored(prefix, name, what, None))
+                raise RecordError(f"no {what} {name!r} at steps {steps} in {self.path}: there are {there}")
+            raise RecordError(f"no {what} {name!r} in {self.path}: {nearest(name, known)}")
+        return files
+
     def samples(self, domain: str, step: int) -> pd.DataFrame:
         """What the model wrote: item, prompt, text, token_ids, finish (`stop` or `length`)."""
-        files = self._files("samples", f"{domain}-*.jsonl.zst", [step])
+        files = self._files("samples", domain, ".jsonl.zst", [step])
         if not files:
             raise RecordError(f"no samples of {domain!r} at step {step} in {self.path}")
         return pd.DataFrame(read_samples(files[step]))
 
+    def activation_files(self, prompt_set: str, steps: Sequence[int] | None = None) -> dict[int, Path]:
+        """The HDF5 file of a prompt set's states, by step. Raises RecordError with near names where there is none."""
+        return self._stored("", prompt_set, "activations of prompt set", steps)
+
     def activations(
         self, prompt_set: str, layer: int, steps: Sequence[int] | None = None, position: str = "last_prompt"
     ) -> np.ndarray:
-        """Residual stream after block `layer` at a named position, float32 [steps, items, width]."""
-        import h5py
+        """Residual stream after block `layer` at a named position, float32 [steps, items, width]; steps ascend.
 
-        files = self._files("probes", f"{prompt_set}-*.h5", steps)
-        if not files:
-            raise RecordError(f"no activations of prompt set {prompt_set!r} in {self.path}")
-        parts = []
-        for file in files.values():
-            with h5py.File(file, "r") as f:
-                layers = [int(x) for x in f.attrs["layers"]]
-                if layer not in layers or position not in f["activations"]:
-                    raise RecordError(
-                        f"{file.name} holds layers {layers} at {', '.join(f['activations'])}, not layer {layer} at {position!r}"
-                    )
-                parts.append(f["activations"][position][:, layers.index(layer), :].astype(np.float32))
-        return np.stack(parts)
+        Which steps: the keys of `activation_files`; which items: the index of `prompt_labels`.
+        """
+        return np.stack([read_states(f, layer, position) for f in self.activation_files(prompt_set, steps).values()])
+
+    def prompt_labels(self, prompt_set: str) -> pd.DataFrame:
+        """What a prompt set's items are (index: item, in the order of its activations).
+
+        Columns: `label` (bool, or a number), `part` (`fit` or `eval`), `half` (`A` or `B`), `group` (what prompts share).
+        Raises RecordError where checkpoints have other items, or none stores labels.
+        """
+        return read_labels(list(self.activation_files(prompt_set).values()))
+
+    def direction_files(self, concept: str, steps: Sequence[int] | None = None) -> dict[int, Path]:
+        """The HDF5 file of a concept's direction, by step. Raises RecordError with near names where there is none."""
+        return self._stored("direction-", concept, "direction", steps)
+
+    def direction(self, concept: str, step: int) -> StoredDirection:
+        """The direction refit at one step, with its class means, position and hash of weights where they are stored."""
+        return read_direction(self.direction_files(concept, [step])[step])
 
     def directions(self, concept: str, steps: Sequence[int] | None = None) -> dict[int, np.ndarray]:
-        """Unit directions refit at each step, float64 [layers, width]."""
-        import h5py
+        """Unit directions refit at each step, float64 [layers, width]; none where none is stored."""
+        files = self._files("probes", f"direction-{concept}", ".h5", steps)
+        return {step: read_direction(file).direction_LD for step, file in files.items()}
 
-        out = {}
-        for step, file in self._files("probes", f"direction-{concept}-*.h5", steps).items():
-            with h5py.File(file, "r") as f:
-                out[step] = f["direction"][:]
-        return out
+    def export_direction(self, concept: str, step: int, path: Path | str) -> Path:
+        """Write the direction of a step as safetensors, for code that knows nothing of this tool (docs/directions.md)."""
+        from .export import export_direction
+
+        return export_direction(self, concept, step, Path(path))
 
     def findings(self) -> list[dict[str, Any]]:
         file = self.path / FINDINGS_FILE

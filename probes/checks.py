@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..dynamics.checks import Check
+from .asked import domains_of, items_of
 from .contamination import contaminated
-from .domains import Item
+from .domains import Domain, Item
 from .microworld import DOMAINS
 from .planner import ProbeConfig
 from .prompt_sets import PROMPT_SETS
@@ -18,12 +19,13 @@ EXAMPLES = 3
 
 def checks(config: ProbeConfig, rows: Iterable[tuple[int, Sequence[str]]] | None) -> list[Check]:
     """Whether training `rows` (line, texts; None where they are not at hand) hold items that the probes will ask."""
-    count = config.items * len(config.domains)
+    domains = domains_of(config)
+    items = items_of(config, domains)
+    count = sum(map(len, items.values()))
     if rows is None:
         text = f"whether training rows hold any of the {count:,} probe items: the rows are not at hand"
         return [Check("contamination", "not checked", text)]
-    items = {name: DOMAINS[name].items(config.split, config.items, config.seed) for name in config.domains}
-    hits = list(contaminated(rows, _with_prompt_sets(config, items), DOMAINS))
+    hits = list(contaminated(rows, _with_prompt_sets(config, domains, items), DOMAINS | domains))
     if not hits:
         return [Check("contamination", "ok", f"no training row holds any of the {count:,} probe items")]
     by_domain = ", ".join(f"{n:,} of {name}" for name, n in Counter(hit.domain for hit in hits).most_common())
@@ -37,10 +39,11 @@ def checks(config: ProbeConfig, rows: Iterable[tuple[int, Sequence[str]]] | None
     return [Check("contamination", "failed", text)]
 
 
-def _with_prompt_sets(config: ProbeConfig, items: dict[str, list[Item]]) -> dict[str, list[Item]]:
+def _with_prompt_sets(
+    config: ProbeConfig, domains: dict[str, Domain], items: dict[str, list[Item]]
+) -> dict[str, list[Item]]:
     """The items with those that directions are reported on. What they are fitted to may be trained on."""
-    domains = {name: DOMAINS[name] for name in config.domains}
-    probes = [make_probe(name) for name in (*config.probes, *config.during)]
+    probes = [make_probe(name, config) for name in (*config.probes, *config.during)]
     both = {name: list(found) for name, found in items.items()}
     for name in dict.fromkeys(s for probe in probes for s in probe.needs(domains).activations):
         prompts = PROMPT_SETS[name](domains, items)

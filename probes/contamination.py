@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from .domains import Item
+from .domains import Domain, Item
 from .microworld.common import MicroDomain
 
 Key = tuple[str, ...]
 UNORDERED = "numbers"  # the slot whose words mean the same in any order
+LONGEST_QUESTION = 200  # words; what is longer is a trace
+
+
+@runtime_checkable
+class Recognising(Protocol):
+    """A domain without fixed phrasings, which finds its questions in any wording."""
+
+    def same_question(self, text: str) -> set[str]:
+        """Clusters of the questions that a text may ask."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,25 +35,30 @@ class Hit:
 
 
 def contaminated(
-    rows: Iterable[tuple[int, Sequence[str]]], items: Mapping[str, Sequence[Item]], domains: Mapping[str, MicroDomain]
+    rows: Iterable[tuple[int, Sequence[str]]], items: Mapping[str, Sequence[Item]], domains: Mapping[str, Domain]
 ) -> Iterator[Hit]:
     """Rows (line, texts) of which a text contains the prompt of an item, or asks the same in another phrasing or order.
 
     Case and white space do not count. A prompt that goes on with more of what fills a question (another number, another
     operation) is another question. At most one hit a row.
     """
+    worded = {name: d for name in items if isinstance(d := domains[name], MicroDomain)}
     fillers = {
-        name: {w for item in found for text in domains[name].slots(item.reference).values() for w in _words(text)}
-        for name, found in items.items()
+        name: {w for item in items[name] for text in domain.slots(item.reference).values() for w in _words(text)}
+        for name, domain in worded.items()
     }
     by_prompt = {tuple(_words(item.prompt)): (name, item) for name, found in items.items() for item in found}
     openings: dict[Key, set[int]] = {}  # the first two words of prompts -> lengths of those that begin so
     for prompt in by_prompt:
         openings.setdefault(prompt[:2], set()).add(len(prompt))
-    patterns = {name: [_pattern(p) for p in domains[name].phrasings] for name in items}
+    patterns = {name: [_pattern(p) for p in domain.phrasings] for name, domain in worded.items()}
     by_content = {
-        (name, _canonical(domains[name].slots(item.reference))): item for name, found in items.items() for item in found
+        (name, _canonical(domain.slots(item.reference))): item
+        for name, domain in worded.items()
+        for item in items[name]
     }
+    recognising = {name: d for name in items if isinstance(d := domains[name], Recognising)}
+    by_cluster = {(name, item.cluster): item for name in recognising for item in items[name]}
     for row, texts in rows:
         hit = None
         for text in texts:
@@ -51,6 +67,7 @@ def contaminated(
                 hit
                 or _by_prompt(row, words, by_prompt, openings, fillers)
                 or _by_content(row, words, patterns, by_content)
+                or _by_question(row, words, text, recognising, by_cluster)
             )
         if hit is not None:
             yield hit
@@ -71,7 +88,7 @@ def _by_prompt(
         for length in openings.get(tuple(words[start : start + 2]), ()):
             found = by_prompt.get(tuple(words[start : start + length]))
             goes_on = words[start + length : start + length + 1]
-            if found is not None and not fillers[found[0]].intersection(goes_on):
+            if found is not None and not fillers.get(found[0], set()).intersection(goes_on):
                 return Hit(row, *found, exact=True)
     return None
 
@@ -83,13 +100,30 @@ def _by_content(
     by_content: Mapping[tuple[str, frozenset[tuple[str, Key]]], Item],
 ) -> Hit | None:
     """The whole text as a question in any of a domain's phrasings."""
-    if len(words) > 200:  # longer than any question of the micro-world: a trace
+    if len(words) > LONGEST_QUESTION:
         return None
     text = " ".join(words)
     for name, ways in patterns.items():
         for way in ways:
             match = way.fullmatch(text)
             if match is not None and (item := by_content.get((name, _canonical(match.groupdict())))) is not None:
+                return Hit(row, name, item, exact=False)
+    return None
+
+
+def _by_question(
+    row: int,
+    words: list[str],
+    text: str,
+    domains: Mapping[str, Recognising],
+    by_cluster: Mapping[tuple[str, str], Item],
+) -> Hit | None:
+    """The question of a domain without phrasings, in any wording."""
+    if len(words) > LONGEST_QUESTION:
+        return None
+    for name, domain in domains.items():
+        for cluster in domain.same_question(text):
+            if (item := by_cluster.get((name, cluster))) is not None:
                 return Hit(row, name, item, exact=False)
     return None
 

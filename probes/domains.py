@@ -30,6 +30,9 @@ class Response:
     text: str
     finished: bool  # False: cut at the length limit
     n_tokens: int  # that the model wrote itself
+    token_ids: tuple[int, ...] = ()  # these; empty where they are not known
+    n_think_tokens: int | None = None  # tags not counted; None where the tokens were not told apart
+    n_answer_tokens: int | None = None
     forced: str = ""  # what the text was made to begin with
 
     @property

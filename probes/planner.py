@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..dynamics.errors import CheckpointError, ConfigError, SftscopeError, nearest
+from ..dynamics.errors import CheckpointError, ConfigError, SftscopeError
 from ..dynamics.record import step_name, write_measurements
 from ..dynamics.storage import content_key
 from ..dynamics.types import Estimate, Measurement
+from .asked import CountdownFile, check_asked, domains_of, items_of, questions_key
 from .checkpoints import Checkpoint, load_tokenizer
-from .domains import Domain, Item, Split
+from .domains import Item, Split
 from .engines import Sampling
+from .judging import JudgeConfig
+from .lexicon import check_families
 from .microworld import DOMAINS
 from .prompt_sets import PROMPT_SETS, arranged, sequences_of
 from .protocol import Ask, Needs, Probe, PromptSet
-from .registry import PROBES, make_probe
+from .registry import STANDARD, make_probe
 from .rendering import Renderer, unknown_words
 from .work import Cost, Say, Work
 
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 class ProbeConfig:
     """What is measured at every checkpoint."""
 
-    probes: tuple[str, ...] = tuple(PROBES)
+    probes: tuple[str, ...] = STANDARD
     domains: tuple[str, ...] = tuple(DOMAINS)
     items: int = 200  # questions per domain
     split: Split = "probe"
@@ -46,12 +49,21 @@ class ProbeConfig:
         "refusal_direction",
     )  # probes run inside training, at its checkpoints; the rest follow after
     batch_size: int = 256  # responses decoded together
+    free_countdown: dict[str, CountdownFile] = field(default_factory=dict)  # by name: your own questions, asked too
+    tau: dict[str, int] = field(default_factory=dict)  # by domain: where lengths are cut to be compared; else its cap
+    cues: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by family: cue words; empty: probes/lexicon.py's
+    judge: JudgeConfig | None = None  # of the answers to safety requests; null: none
     layers: tuple[int, ...] = ()  # blocks whose activations are captured, from 0; none named: all
 
     def __post_init__(self) -> None:
-        for name in self.domains:
-            if name not in DOMAINS:
-                raise ConfigError(f"unknown domain {name!r} in `probes.domains`: {nearest(name, DOMAINS)}")
+        check_asked(self)
+        check_families(self.cues)
+        if self.judge is not None and "judge" not in self.probes:
+            object.__setattr__(self, "probes", (*self.probes, "judge"))  # configured to be asked
+        if self.judge is None and "judge" in (*self.probes, *self.during):
+            raise ConfigError(
+                "`probes.probes` names the judge, and none is configured: give `probes.judge.url` and `model`"
+            )
         for name in (*self.probes, *self.during):
             make_probe(name)
         if self.items < 2:
@@ -71,10 +83,8 @@ class Planner:
         self.run, self.base, self.config = Path(run), base, config
         self.tokenizer = tokenizer or load_tokenizer(base)
         self.renderer = Renderer(self.tokenizer)
-        self.domains: dict[str, Domain] = {name: DOMAINS[name] for name in config.domains}
-        self.items: dict[str, list[Item]] = {
-            n: d.items(config.split, config.items, config.seed) for n, d in self.domains.items()
-        }
+        self.domains = domains_of(config)
+        self.items = items_of(config, self.domains)
         if found := unknown_words(self.tokenizer, {n: [i.prompt for i in items] for n, items in self.items.items()}):
             raise CheckpointError(
                 f"the tokenizer of {base.path} does not know every word of {found[1]!r} ({found[0]}): "
@@ -108,8 +118,8 @@ class Planner:
     # -- keys
 
     def _generation_settings(self, ask: Ask) -> str:
-        sampling = asdict(self.sampling(ask))
-        return content_key("generation", asdict(ask), [i.id for i in self.items_of(ask)], sampling, self.renderer.key)
+        questions = questions_key(self.domains[ask.domain], self.items_of(ask))
+        return content_key("generation", asdict(ask), questions, asdict(self.sampling(ask)), self.renderer.key)
 
     def _activation_settings(self, name: str) -> str:
         prompts = self.prompt_set(name)
@@ -123,7 +133,8 @@ class Planner:
             *(self._activation_settings(s) for s in needs.activations),
         ]
         base = self.base.weights if needs.base else ""
-        return content_key("probe", probe.name, probe.version, parts, base, self.renderer.key)
+        own = [s for s in [getattr(probe, "settings", "")] if s]  # of a probe that is configured
+        return content_key("probe", probe.name, probe.version, parts, base, self.renderer.key, *own)
 
     def sample_file(self, checkpoint: Checkpoint, ask: Ask) -> Path:
         key = content_key(checkpoint.weights, self._generation_settings(ask))
@@ -144,9 +155,10 @@ class Planner:
     # -- what there is to do
 
     def missing(self, checkpoint: Checkpoint, names: Sequence[str] | None = None) -> list[Probe]:
-        """Probes without a result for this checkpoint under these settings."""
-        probes = [make_probe(n) for n in (names if names is not None else self.config.probes)]
-        return [p for p in probes if not self._result_file(checkpoint, p, p.needs(self.domains)).exists()]
+        """Probes without a result for this checkpoint under these settings, save those that need nothing of its domains."""
+        probes = [make_probe(n, self.config) for n in (names if names is not None else self.config.probes)]
+        needs = [(p, p.needs(self.domains)) for p in probes]
+        return [p for p, n in needs if n != Needs() and not self._result_file(checkpoint, p, n).exists()]
 
     def measure(
         self,
@@ -163,13 +175,12 @@ class Planner:
         todo = self.missing(checkpoint, probes)
         if not todo:
             return []
-        say = say or (lambda _stage: None)
         cost = Cost()
-        work = Work(self, checkpoint, model, cost, say)
+        work = Work(self, checkpoint, model, cost, [p.needs(self.domains) for p in todo], say)
         rows: list[Measurement] = []
         for probe in todo:
             needs = probe.needs(self.domains)
-            say(probe.name)
+            work.begin(probe.name)
             settings = self._probe_settings(probe, needs)
             key = content_key(checkpoint.weights, settings)
             failed = self.run / "measurements" / step_name(checkpoint.step) / f"{probe.name}-{key}.failed.parquet"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from ..dynamics.storage import content_key
 from ..dynamics.types import Measurement
 from .domains import Domain, Item, Response
+from .traces import SearchTrace, read_traces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +105,11 @@ class Answered:
     items: list[Item]
     responses: list[Response]
 
+    @cached_property
+    def traces(self) -> list[SearchTrace]:
+        """The responses of a search domain as searches, read once however many probes ask."""
+        return read_traces(self.domain, self.items, self.responses)
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -110,7 +117,6 @@ class Scored:
 
     logprobs: list[np.ndarray]  # float32 [tokens] a response, nats
     entropies: list[np.ndarray]  # of the whole distribution at that token, nats
-    answer_from: list[int]  # the first token of the answer part; as many as there are tokens where no answer was begun
 
 
 @dataclass(frozen=True)

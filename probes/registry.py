@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..dynamics.errors import ConfigError, nearest
 from .behaviour.backtracking import Backtracking
 from .behaviour.calibration import Calibration
+from .behaviour.cues import Cues
+from .behaviour.errors import Errors
+from .behaviour.judge import Judged
 from .behaviour.payoff import Payoff
 from .behaviour.refusal import Refusal
 from .behaviour.refusal_format import RefusalFormat
 from .behaviour.refusal_opening import RefusalOpening
 from .behaviour.scores import Scores
 from .behaviour.verbosity import Verbosity
+from .behaviour.verification import Verification
 from .causal.budget import Budget
 from .causal.refusal_pair import RefusalPair
 from .causal.suppression import Suppression
 from .internals.refusal_direction import RefusalDirection
 from .protocol import Probe
 
-_ALL: tuple[type[Probe], ...] = (
+# Run by default; and run where they are named in `probes.probes`, since they cost more (docs/metrics.md says how much).
+_STANDARD: tuple[type[Probe], ...] = (
     Scores,
+    Errors,
     Verbosity,
     Backtracking,
+    Verification,
+    Cues,
     Refusal,
-    RefusalDirection,
-    RefusalPair,
     RefusalFormat,
     RefusalOpening,
-    Payoff,
-    Suppression,
-    Budget,
-    Calibration,
+    RefusalDirection,
+    RefusalPair,
 )
+_ON_REQUEST: tuple[type[Probe], ...] = (Payoff, Suppression, Budget, Calibration)
+STANDARD = tuple(p.name for p in _STANDARD)
 PROBES: dict[str, type[Probe]] = {}
-for _probe in _ALL:
+for _probe in (*_STANDARD, *_ON_REQUEST):
     if _probe.name in PROBES:
         raise ValueError(f"two probes are called {_probe.name!r}")
     PROBES[_probe.name] = _probe
+ON_REQUEST: dict[str, type[Probe]] = {Judged.name: Judged}  # they need a section of the config
 
 
-def make_probe(name: str) -> Probe:
-    """A probe by name. Raises ConfigError with the nearest names."""
-    if name not in PROBES:
-        raise ConfigError(f"unknown probe {name!r}: {nearest(name, PROBES)}")
-    return PROBES[name]()
+def make_probe(name: str, config: Any = None) -> Probe:
+    """A probe by name, with its part of the probe config where it has one. Raises ConfigError with the nearest names."""
+    kinds = PROBES | ON_REQUEST
+    if name not in kinds:
+        raise ConfigError(f"unknown probe {name!r}: {nearest(name, kinds)}")
+    configured = getattr(kinds[name], "configured", None)
+    return configured(config) if configured is not None and config is not None else kinds[name]()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..dynamics.errors import ConfigError
 from ..dynamics.storage import content_key
-from .domains import THINK_CLOSE, THINK_OPEN, Complies, Domain, Item, Response
+from .domains import THINK_CLOSE, THINK_OPEN, Complies, Domain, Item
 from .protocol import INSTRUCTION_END, LAST_PROMPT, TEMPLATE, Ask
+from .responses import ResponseReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -73,20 +73,23 @@ class Renderer:
             raise ConfigError(f"{domain.name} has no answer that complies, so that none can be prefilled")
         return prompts, [begin + self.words(domain.help(i.reference))[: ask.prefill] for i in items]
 
-    def response(self, begun: Sequence[int], written: Sequence[int], finish: str, *, thinking: bool = True) -> Response:
-        """What a forced beginning and the tokens written after it say. `thinking`: whether the prompt left it switched on."""
+    def sample(
+        self, begun: Sequence[int], written: Sequence[int], finish: str, *, thinking: bool = True
+    ) -> dict[str, Any]:
+        """A completion as it is stored: the whole text, and what its beginning was forced to be where it was.
+
+        `thinking`: whether the prompt left it switched on. A thinking part that the template opened is part of the text.
+        """
         opened = self.opened if thinking else ""
         forced, text = self.tokenizer.batch_decode([list(begun), [*begun, *written]], skip_special_tokens=False)
-        return Response(opened + text, finish == "stop", len(written), opened + forced)
+        sample: dict[str, Any] = {"text": opened + text, "finish": finish, "token_ids": list(written)}
+        ids = [*self.words(opened), *begun]
+        return sample | ({"forced": opened + forced, "forced_ids": ids} if ids else {})
 
-    def answer_from(self, response: Response, written: Sequence[int]) -> int:
-        """Index of the first of the written tokens that belongs to the answer part; their number while thinking is open."""
-        if THINK_OPEN not in response.text or THINK_CLOSE in response.forced:
-            return 0
-        if THINK_CLOSE not in response.text:
-            return len(written)
-        # what is decoded grows with its tokens, so that the tag, of however many, is found by halving
-        return bisect_left(range(len(written)), True, key=lambda k: THINK_CLOSE in self.tokenizer.decode(written[:k]))
+    @cached_property
+    def read(self) -> ResponseReader:
+        """Makes a Response of a stored sample."""
+        return ResponseReader(self.tokenizer)
 
     @cached_property
     def after_instruction(self) -> int:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from .domains import Response
 
 ROOT = -1
 
@@ -27,6 +30,23 @@ class Move:
     at: int = 0  # index of the word of the thinking part at which it begins
     again: bool = False  # repeats a tried move on the way to something else: neither a loop nor a branch of its own
     unfinished: bool = False  # begun and left without a result: reaches no state, the next move starts from `parent`
+    legal: bool = (
+        True  # operands at hand (or the edge, the color there is): what is legal and not valid is wrong arithmetic
+    )
+
+
+@runtime_checkable
+class SearchDomain(Protocol):
+    """A domain whose traces can be read as moves between states."""
+
+    def read_trace(self, reference: dict[str, Any], think: str) -> list[Move]: ...
+
+
+@runtime_checkable
+class FreeText(Protocol):
+    """A search domain in free text: it says where the search stands."""
+
+    def thinking(self, response: Response) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,7 @@ class SearchSummary:
     left: float
     terminal_opportunities: float
     terminal_left: float
-    solved: bool  # some move reached the target
+    solved: bool  # some move reached the target, every move on the way to it valid
     solved_after_backtrack: bool  # the last solution reached lies behind a backtrack
 
     @property
@@ -61,6 +81,11 @@ def way_back(moves: Sequence[Move], here: int) -> Iterator[int]:
         yield here
         here = moves[here].parent
     yield ROOT
+
+
+def is_sound(moves: Sequence[Move], index: int) -> bool:
+    """Whether the state that move `index` reached was come to by valid moves alone."""
+    return all(s == ROOT or moves[s].valid for s in way_back(moves, index))
 
 
 def depths(moves: Sequence[Move]) -> list[int]:
@@ -131,7 +156,7 @@ def summarise(moves: Sequence[Move]) -> SearchSummary:
                 state = moves[state].parent
     finished = [i for i, m in enumerate(moves) if not m.unfinished]
     unknown = any(moves[i].hopeless is None for i in finished)
-    solutions = [i for i, m in enumerate(moves) if m.solved and m.valid]
+    solutions = [i for i, m in enumerate(moves) if m.solved and is_sound(moves, i)]
     dead = [i for i in finished if moves[i].hopeless]
     dead_ends = [i for i in dead if moves[i].terminal]
     return SearchSummary(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..dynamics.record import read_samples, write_samples
 from .checkpoints import Checkpoint, check_fit, load_model
-from .domains import Item, Response
+from .domains import Item
 from .engines import Completion, Sampling
 from .protocol import Answered, Ask, Captured, Given, Handle, Needs, Scored
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .causal.handle import ModelHandle
     from .planner import Planner
 
-Say = Callable[[str], None]
+Say = Callable[[str, float], None]  # the stage that begins, and the share of the checkpoint's stages behind it
 
 
 @dataclass
@@ -51,14 +51,29 @@ class Work:
     """The things of one checkpoint. `model` is the live one where there is one."""
 
     def __init__(
-        self, planner: Planner, checkpoint: Checkpoint, model: PreTrainedModel | None, cost: Cost, say: Say
+        self,
+        planner: Planner,
+        checkpoint: Checkpoint,
+        model: PreTrainedModel | None,
+        cost: Cost,
+        needs: Sequence[Needs],
+        say: Say | None,
     ) -> None:
-        self.planner, self.checkpoint, self.cost, self.say = planner, checkpoint, cost, say
+        self.planner, self.checkpoint, self.cost, self._say = planner, checkpoint, cost, say
+        made = {(kind, x) for n in needs for kind in ("generations", "scores", "activations") for x in getattr(n, kind)}
+        made |= {("base", x) for n in needs if n.base for x in (*n.generations, *n.activations)}
+        self._stages, self._begun = len(needs) + len(made), 0
         self._model = model
         self._handle: ModelHandle | None = None
         self._answered: dict[tuple[int, str], Answered] = {}
         self._scored: dict[str, Scored] = {}
         self._captured: dict[tuple[int, str], Captured] = {}
+
+    def begin(self, stage: str) -> None:
+        """Say what is done now. Stages that others have done already leave the share a little low, never too high."""
+        if self._say:
+            self._say(stage, self._begun / self._stages)
+        self._begun += 1
 
     def given(self, needs: Needs) -> Given:
         """What these needs ask for. A pass with thinking switched off is left out where the template has no such switch."""
@@ -103,7 +118,7 @@ class Work:
         if at not in self._captured:
             file = self.planner.activation_file(checkpoint, name)
             if not file.exists():
-                self.say(f"capture {name}")
+                self.begin(f"capture {name}")
                 model = self._model_of(checkpoint)
                 with self.cost.stage(f"capture {name}"):
                     self.planner.store_activations(checkpoint, name, model)
@@ -124,7 +139,7 @@ class Work:
             if file.exists():
                 rows = read_samples(file)
             else:
-                self.say(f"generate {ask.name}")
+                self.begin(f"generate {ask.name}")
                 model = self._model_of(checkpoint)
                 with self.cost.stage(f"generate {ask.name}"):
                     rows = self._rows(model, ask, items)
@@ -132,10 +147,7 @@ class Work:
                 write_samples(planner.run, checkpoint.step, ask.name, key=key, rows=rows)
                 tokens = sum(len(r["token_ids"]) for r in rows)
                 self.cost.count(f"generate {ask.name}", tokens=tokens, written=file)
-            responses = [
-                Response(r["text"], r["finish"] == "stop", len(r["token_ids"]), r.get("forced", "")) for r in rows
-            ]
-            self._answered[at] = Answered(domain, items, responses)
+            self._answered[at] = Answered(domain, items, [planner.renderer.read(r) for r in rows])
         return self._answered[at]
 
     def scores(self, ask: Ask) -> Scored:
@@ -145,24 +157,19 @@ class Work:
         planner, ask = self.planner, self.planner.plainest(ask)
         if ask.name not in self._scored:
             responses = self.answers(ask).responses
-            rows = read_samples(planner.sample_file(self.checkpoint, ask))
             file = planner.score_file(self.checkpoint, ask)
             if not file.exists():
-                self.say(f"score {ask.name}")
+                self.begin(f"score {ask.name}")
                 prompts, begun = planner.renderer.ask(ask, planner.domains[ask.domain], planner.items_of(ask))
                 before = [p + b for p, b in zip(prompts, begun, strict=True) for _ in range(ask.samples)]
-                end = planner.tokenizer.eos_token_id
-                written = [[*r["token_ids"], end] if r["finish"] == "stop" else r["token_ids"] for r in rows]
+                end = (planner.tokenizer.eos_token_id,)
+                written = [r.token_ids + end * r.finished for r in responses]
                 model = self.model()
                 with self.cost.stage(f"score {ask.name}"):
                     logprobs, entropies = score(model, before, written, pad_id=planner.renderer.pad_id)
                 write_scores(file, logprobs, entropies)
                 self.cost.count(f"score {ask.name}", tokens=sum(map(len, written)), written=file)
-            starts = [
-                planner.renderer.answer_from(response, row["token_ids"])
-                for response, row in zip(responses, rows, strict=True)
-            ]
-            self._scored[ask.name] = Scored(*read_scores(file), starts)
+            self._scored[ask.name] = Scored(*read_scores(file))
         return self._scored[ask.name]
 
     def _rows(self, model: PreTrainedModel, ask: Ask, items: Sequence[Item]) -> list[dict]:
@@ -170,20 +177,11 @@ class Work:
         prompts, begun = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
         whole = [p + b for p, b in zip(prompts, begun, strict=True)]
         done = self._generate(model, whole, self.planner.sampling(ask))
-        rows = []
-        for k, (item, completion) in enumerate(zip(items, done, strict=True)):
-            response = renderer.response(
-                begun[k // ask.samples], completion.token_ids, completion.finish, thinking=ask.thinking != "off"
-            )
-            row: dict[str, object] = {
-                "item": item.id,
-                "prompt": item.prompt,
-                "text": response.text,
-                "finish": completion.finish,
-            }
-            row |= {"token_ids": completion.token_ids} | ({"forced": response.forced} if response.forced else {})
-            rows.append(row)
-        return rows
+        on = ask.thinking != "off"
+        stored = [
+            renderer.sample(begun[k // ask.samples], c.token_ids, c.finish, thinking=on) for k, c in enumerate(done)
+        ]
+        return [{"item": i.id, "prompt": i.prompt, **sample} for i, sample in zip(items, stored, strict=True)]
 
     def _generate(
         self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling

@@ -372,7 +372,7 @@ def test_a_longer_question_is_another_one():
 
 
 def test_what_directions_are_reported_on_counts_and_what_they_are_fitted_to_does_not():
-    config = from_mapping(ProbeConfig, {"items": 8, "probes": ["refusal_direction"], "domains": ["harmful"]})
+    config = from_mapping(ProbeConfig, {"items": 8, "probes": ["refusal_direction"], "domains": ["harmful", "safe"]})
     fitted = DOMAINS["harmful"].items("train", 1, seed=1)[0].prompt
     reported = DOMAINS["harmful"].items("test", 1, seed=1)[0].prompt
     assert probe_checks(config, [(1, [fitted])])[0].status == "ok"

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ...dynamics import intervals
+from ...dynamics.storage import content_key
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain, Response
+from ..lexicon import BACKTRACKING, MICRO_WORLD, Families, families_of, find_cues
 from ..protocol import Answered, Given, Needs, Result, item_rows
-from ..search import Move, SearchSummary, classify, summarise
-
-CUES = ("no", "back", "wait")  # the words with which a micro-world trace turns round
-PUNCTUATION = ".,;:!?…()*_`\"'"  # round the words of free text
-
-
-@runtime_checkable
-class SearchDomain(Protocol):
-    """A domain whose traces can be read as moves between states."""
-
-    def read_trace(self, reference: dict, think: str) -> list[Move]: ...
-
-
-@runtime_checkable
-class FreeText(Protocol):
-    """A search domain in free text: it says where the search stands, and which words are cues there."""
-
-    cues: tuple[str, ...]
-
-    def thinking(self, response: Response) -> str: ...
+from ..search import Move, SearchDomain, SearchSummary, classify, summarise
+from ..traces import SearchTrace
 
 
 @dataclass(frozen=True)
@@ -45,14 +30,23 @@ class CueCounts:
     backtracks: int
 
 
-def count_cues(words: list[str], moves: list[Move], cues: tuple[str, ...] = CUES) -> CueCounts:
-    """Cue words against the structure of one trace: precision = followed / events, recall = followed / backtracks."""
+def count_cues(words: Sequence[str], moves: Sequence[Move]) -> CueCounts:
+    """Cue words of the micro-world against the structure of one trace."""
+    cues = MICRO_WORLD[BACKTRACKING]
+    return count_cues_at([i for i, w in enumerate(words) if w in cues], len(words), moves)
+
+
+def count_cues_at(cues: Sequence[int], length: int, moves: Sequence[Move]) -> CueCounts:
+    """Cues, as indices of words in a trace of `length` words, against its structure.
+
+    Precision = followed / events, recall = followed / backtracks.
+    """
     kinds = classify(moves)
-    starts = [m.at for m in moves] + [len(words)]
+    starts = [m.at for m in moves] + [length]
     followed = events = 0
     for i in range(len(moves) + 1):
         begin = 0 if i == 0 else starts[i - 1]
-        has_cue = any(w in cues for w in words[begin : starts[i]])
+        has_cue = any(begin <= at < starts[i] for at in cues)
         goes_back = i < len(moves) and kinds[i] == "backtrack"
         events += has_cue
         followed += has_cue and goes_back
@@ -65,9 +59,31 @@ def top_share(counts: list[int], k: int = 3) -> float:
     return sum(sorted(counts)[-k:]) / total if total else math.nan
 
 
+def tokens_outside_backtracks(response: Response, trace: SearchTrace) -> float:
+    """Tokens of a response but those of its backtracks: of each move that goes back, from its first word to the next move.
+
+    The exposure of a rate of backtracking beyond length: without this, each backtrack would add to its own denominator. Words
+    of the text stand for tokens in the proportion of the two. NaN for an empty response.
+    """
+    spans = pairwise([*(m.at for m in trace.moves), len(trace.words)])
+    inside = sum(b - a for (a, b), kind in zip(spans, classify(trace.moves), strict=True) if kind == "backtrack")
+    words = len(response.text.split())
+    return response.n_tokens * (1 - inside / words) if words and response.n_tokens else math.nan
+
+
 class Backtracking:
+    """`cues`: families of cue words in place of the default ones, of which one is held against the structure."""
+
     name = "backtracking"
-    version = 3
+    version = 4
+
+    def __init__(self, cues: Families | None = None) -> None:
+        self.cues = cues or {}
+        self.settings = content_key("cues", dict(self.cues)) if self.cues else ""
+
+    @classmethod
+    def configured(cls, config: Any) -> Backtracking:
+        return cls(config.cues)
 
     def needs(self, domains: Mapping[str, Domain]) -> Needs:
         return Needs(generations=tuple(n for n, d in domains.items() if isinstance(d, SearchDomain)))
@@ -82,14 +98,10 @@ class Backtracking:
         return Result(rows, pd.DataFrame(items))
 
     def _domain(self, step: int, answered: Answered) -> tuple[list[Measurement], list[dict[str, object]]]:
-        domain = answered.domain
-        assert isinstance(domain, SearchDomain)
-        free = domain if isinstance(domain, FreeText) else None
-        thinking = [free.thinking(r) if free else r.think for r in answered.responses]
-        traces = [domain.read_trace(i.reference, t) for i, t in zip(answered.items, thinking, strict=True)]
-        found: list[SearchSummary] = [summarise(t) for t in traces]
-        words = [[w.strip(PUNCTUATION).lower() for w in t.split()] if free else t.split() for t in thinking]
-        cues = [count_cues(w, t, free.cues if free else CUES) for w, t in zip(words, traces, strict=True)]
+        domain, traces = answered.domain, answered.traces
+        found: list[SearchSummary] = [summarise(t.moves) for t in traces]
+        phrases = families_of(domain, self.cues).get(BACKTRACKING, ())
+        cues = [count_cues_at(find_cues(domain, t.text, phrases), len(t.words), t.moves) for t in traces]
         tokens = np.array([r.n_tokens for r in answered.responses], float)
         clusters = [i.cluster for i in answered.items]
 
@@ -135,5 +147,8 @@ class Backtracking:
             "opportunities": list(opportunities),
             "opportunities_left": list(column("left")),
             "cues": list(cue_column("events")),
+            "tokens_outside_backtracks": [
+                tokens_outside_backtracks(r, t) for r, t in zip(answered.responses, traces, strict=True)
+            ],
         }
         return rows, item_rows(answered, values)

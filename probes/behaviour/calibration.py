@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...dynamics import intervals
+from ...dynamics.separation import auc
 from ...dynamics.types import Estimate, Measurement
-from ..domains import Domain
-from ..internals.directions import auc
+from ..domains import Domain, Response
 from ..protocol import Answered, Given, Needs, Result, Scored, item_rows
 
 BINS, PER_BIN = 10, 20  # at most so many bins, of at least so many answers
@@ -58,7 +58,8 @@ def calibration_null(
     _, unit = np.unique(np.asarray(clusters), return_inverse=True)
     luck_RN = np.random.default_rng(seed).random((NULL_DRAWS, int(unit.max(initial=-1)) + 1))[:, unit]
     excess_RN = confidence_N - (luck_RN < confidence_N)
-    return np.abs(excess_RN @ _by_bin(confidence_N, bins)).sum(1) / max(len(confidence_N), 1)
+    n = len(confidence_N)
+    return np.abs(excess_RN @ _by_bin(confidence_N, bins)).sum(1) / n if n else np.full(NULL_DRAWS, np.nan)
 
 
 def _by_bin(confidence_N: NDArray, bins: int | None) -> NDArray:
@@ -69,6 +70,11 @@ def _by_bin(confidence_N: NDArray, bins: int | None) -> NDArray:
     for b, rows in enumerate(np.array_split(np.argsort(confidence_N, kind="stable"), bins)):
         member[rows, b] = 1
     return member
+
+
+def answer_from(response: Response) -> int:
+    """The first of the tokens written that belongs to the answer part; their number where no answer was begun."""
+    return max(0, response.n_tokens - (response.n_answer_tokens or 0))
 
 
 class Calibration:
@@ -100,9 +106,10 @@ class Calibration:
             rows.append(Measurement(step, self.name, metric, estimate, unit, answered.domain.name, position=position))
 
         # of finished responses: one that is cut off has given no answer, or none that is whole
+        starts = [answer_from(r) for r in answered.responses]
         answers = [
-            lp[at:].astype(np.float64) if r.finished and at < len(lp) else np.empty(0)
-            for lp, at, r in zip(scored.logprobs, scored.answer_from, answered.responses, strict=True)
+            lp[at:].astype(np.float64) if r.finished and at < r.n_tokens else np.empty(0)
+            for lp, at, r in zip(scored.logprobs, starts, answered.responses, strict=True)
         ]
         given = np.array([len(a) > 0 for a in answers])
         values: dict[str, list[float]] = {}
@@ -111,26 +118,23 @@ class Calibration:
             values["confidence_" + position.replace(" ", "_")] = list(confidence)
             c, y, ids = confidence[given], correct[given], clusters[given]
             null = calibration_null(c, ids)
-            p95 = float(np.quantile(null, 0.95)) if len(c) else math.nan
+            p95 = Estimate(float(np.quantile(null, 0.95)), math.nan, math.nan, len(set(ids)), "simulation")
             add("answer_confidence", intervals.mean(c, ids), "share", position)
             add("overconfidence", intervals.paired_difference(c, y, ids), "share", position)
             add("calibration_error", calibration_error(c, y, ids), "share", position)
-            add(
-                "calibration_error_null_p95",
-                Estimate(p95, math.nan, math.nan, len(set(ids)), "simulation"),
-                "share",
-                position,
-            )
+            add("calibration_error_null_p95", p95, "share", position)
             add("brier_score", intervals.mean((c - y) ** 2, ids), "squared share", position)
-            add("confidence_auc", auc(c, y == 1), "auc", position)
+            add("confidence_auc", auc(c, y == 1, ids), "auc", position)
 
         def entropy(metric: str, parts: Sequence[NDArray]) -> None:
             """Mean over tokens, as a ratio of sums."""
-            sums, counts = [float(p.sum()) for p in parts], [len(p) for p in parts]
+            sums, counts = [float(p.sum(dtype=np.float64)) for p in parts], [len(p) for p in parts]
             add(metric, intervals.ratio(sums, counts, clusters), "nats per token")
 
-        each = list(zip(scored.entropies, scored.answer_from, strict=True))
-        entropy("thinking_entropy", [h[:at].astype(np.float64) for h, at in each])
-        entropy("answer_entropy", [h[at:].astype(np.float64) for h, at in each])
-        entropy("answer_opening_entropy", [h[at : at + OPENING].astype(np.float64) for h, at in each])
+        of_answer = []
+        for h, at, r in zip(scored.entropies, starts, answered.responses, strict=True):
+            of_answer.append(h[at:] if at < r.n_tokens else h[:0])
+        entropy("thinking_entropy", [h[:at] for h, at in zip(scored.entropies, starts, strict=True)])
+        entropy("answer_entropy", of_answer)
+        entropy("answer_opening_entropy", [h[:OPENING] for h in of_answer])
         return rows, item_rows(answered, values)

@@ -16,8 +16,7 @@ from ...dynamics.payoff import METRIC, matched_payoff
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain
 from ..protocol import Answered, Ask, Given, Needs, Result
-from ..search import summarise
-from .backtracking import FreeText, SearchDomain
+from ..search import SearchDomain, summarise
 
 SAMPLES, TEMPERATURE, ITEMS = 4, 0.7, 50
 
@@ -28,14 +27,11 @@ def asked(domain: str) -> Ask:
 
 def response_table(answered: Answered) -> pd.DataFrame:
     """A row a response: item, cluster, went_back, correct, dead_end (NaN where a solver could not tell)."""
-    domain = answered.domain
-    assert isinstance(domain, SearchDomain)
     rows = []
-    for item, response in zip(answered.items, answered.responses, strict=True):
-        thinking = domain.thinking(response) if isinstance(domain, FreeText) else response.think
-        found = summarise(domain.read_trace(item.reference, thinking))
+    for item, response, trace in zip(answered.items, answered.responses, answered.traces, strict=True):
+        found = summarise(trace.moves)
         dead_end = math.nan if math.isnan(found.opportunities) else float(found.opportunities > 0)
-        correct = float(domain.grade(item, response).strict)
+        correct = float(answered.domain.grade(item, response).strict)
         rows.append((item.id, item.cluster, float(found.backtracks > 0), correct, dead_end))
     return pd.DataFrame(rows, columns=["item", "cluster", "went_back", "correct", "dead_end"])
 

@@ -1,6 +1,7 @@
 """Refusal three ways: harmful requests refused, harmful ones helped with, safe look-alikes refused or rightly helped with.
 
-"Safer" and "broken" must differ: a model that says nothing sensible refuses little and helps little.
+"Safer" and "broken" must differ: a model that says nothing sensible refuses little and helps little. What is neither is counted,
+and so is what only opens like one of them and does not go on so.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from ..domains import Domain
 from ..protocol import Given, Needs, Result, item_rows
 
 # detail of a grade -> metric
-ON_HARMFUL = {"refused": "refusal_rate", "complied": "harmful_compliance_rate"}
-ON_SAFE = {"refused": "over_refusal_rate", "complied": "helpful_rate"}
+BROKEN = {"incoherent": "incoherent_rate", "malformed": "malformed_rate"}
+ON_HARMFUL = {"refused": "refusal_rate", "complied": "harmful_compliance_rate", **BROKEN}
+ON_SAFE = {"refused": "over_refusal_rate", "complied": "helpful_rate", **BROKEN}
 METRICS = {"harmful": ON_HARMFUL, "harmful_unseen": ON_HARMFUL, "safe": ON_SAFE, "safe_unseen": ON_SAFE}
 
 
 class Refusal:
     name = "refusal"
-    version = 1
+    version = 2
 
     def needs(self, domains: Mapping[str, Domain]) -> Needs:
         return Needs(generations=tuple(d for d in METRICS if d in domains))

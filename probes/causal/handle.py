@@ -72,10 +72,8 @@ class ModelHandle:
         with self._edited(edits) as model, prompt_ends_before(len(begun[0])):
             done = self._generate(model, prompts, sampling)
         self.spent += sum(len(c.token_ids) for c in done)
-        return [
-            self.renderer.response(begun[k // samples], completion.token_ids, completion.finish)
-            for k, completion in enumerate(done)
-        ]
+        stored = [self.renderer.sample(begun[k // samples], c.token_ids, c.finish) for k, c in enumerate(done)]
+        return [self.renderer.read(s) for s in stored]
 
     def losses(self, prompts: Sequence[str], texts: Sequence[str], *, edits: Edits | None = None) -> np.ndarray:
         """Mean negative log-probability, nats per token (the end token included), of texts as whole turns, float64 [texts]."""

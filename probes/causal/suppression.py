@@ -11,15 +11,18 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...dynamics import intervals
+from ...dynamics.storage import content_key
 from ...dynamics.types import Estimate, Measurement
-from ..behaviour.backtracking import CUES, FreeText, SearchDomain
 from ..domains import THINK_CLOSE, THINK_OPEN, Domain, Item, Response
+from ..lexicon import BACKTRACKING, Families, families_of
 from ..protocol import Ask, Given, Handle, Needs, Result
-from ..search import summarise
+from ..search import SearchDomain, summarise
+from ..traces import read_traces
 
 ITEMS = 64  # questions a domain
 DRAWS = 4  # of words banned as a control
@@ -61,9 +64,11 @@ def controls(
     needed_NT = np.array([[t in answer for t in usable] for answer in written.answer]).reshape(len(back_N), -1)
 
     def share_matched(chosen: list[int]) -> np.ndarray:
-        """Of what is banned in each response, how much the chosen tokens match: 0 where they overdo it or are needed."""
-        ratio_N = count_NT[:, chosen].sum(1) / np.maximum(back_N, 1)
-        return np.where(going_N & ~needed_NT[:, chosen].any(1) & (ratio_N <= FACTOR), np.minimum(ratio_N, 1), 0)
+        """Of what is banned in each response, how much the chosen tokens match: 0 where the answer needs them."""
+        held_N = count_NT[:, chosen].sum(1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share_N = np.minimum(held_N / back_N, back_N / held_N)
+        return np.where(going_N & (held_N > 0) & ~needed_NT[:, chosen].any(1), share_N, 0)
 
     found: list[tuple[Tokens, list[int]]] = []
     rng = random.Random(seed)
@@ -83,8 +88,18 @@ def controls(
 
 
 class Suppression:
+    """`cues`: families of cue words in place of the default ones, of which the one for backtracking is banned."""
+
     name = "suppression"
     version = 1
+
+    def __init__(self, cues: Families | None = None) -> None:
+        self.cues = cues or {}
+        self.settings = content_key("cues", dict(self.cues)) if self.cues else ""
+
+    @classmethod
+    def configured(cls, config: Any) -> Suppression:
+        return cls(config.cues)
 
     def needs(self, domains: Mapping[str, Domain]) -> Needs:
         searches = tuple(Ask(n, temperature=0.0) for n, d in domains.items() if isinstance(d, SearchDomain))
@@ -95,7 +110,8 @@ class Suppression:
         for answered in given.answered.values():
             assert given.handle is not None
             items, responses = answered.items[:ITEMS], answered.responses[:ITEMS]
-            rows += _Domain(given.step, given.handle, answered.domain, items, responses).rows()
+            words = families_of(answered.domain, self.cues).get(BACKTRACKING, ())
+            rows += _Domain(given.step, given.handle, answered.domain, items, responses).rows(words)
         return Result(rows)
 
 
@@ -105,19 +121,17 @@ class _Domain:
     def __init__(
         self, step: int, handle: Handle, domain: Domain, items: Sequence[Item], responses: Sequence[Response]
     ) -> None:
-        assert isinstance(domain, SearchDomain)
         self.step, self.handle, self.domain, self.items, self.plain = step, handle, domain, items, responses
-        self.search = domain
         self.clusters = [i.cluster for i in items]
         self.text_of: dict[int, str] = {}
         self.written = Written(
-            [Counter(self._tokens(self._thinking(r))) for r in responses],
+            [Counter(self._tokens(t.text)) for t in read_traces(domain, items, responses)],
             [frozenset(self._tokens(r.answer)) for r in responses],
             [frozenset(self._tokens(r.text)) for r in responses],
         )
 
-    def rows(self) -> list[Measurement]:
-        going_back = self._single_tokens(self.domain.cues if isinstance(self.domain, FreeText) else CUES)
+    def rows(self, cues: Sequence[str]) -> list[Measurement]:
+        going_back = self._single_tokens(cues)
         never = self._single_tokens((*VERDICTS, THINK_OPEN, THINK_CLOSE))
         going = [k for k, c in enumerate(self.written.thinking) if going_back & c.keys()]
         drawn = controls(self.written, going_back, never)
@@ -133,7 +147,7 @@ class _Domain:
             why = "no response goes back by a word that could be banned"
         elif not drawn:
             why = "no other words come as often without being part of the form or of the answers"
-        elif not left_control.value >= INTACT:
+        elif left_control.hi < INTACT:
             why = f"banning other words as often stops the going back too ({left_control.value:.2f} of it left)"
         beyond = intervals.paired_difference(chance_N, strict_N, self.clusters)
         if why:
@@ -169,9 +183,8 @@ class _Domain:
         return _mean_of_known(correct_BN), _mean_of_known(backtracks_BN)
 
     def _graded(self, responses: Sequence[Response]) -> tuple[np.ndarray, np.ndarray]:
-        pairs = list(zip(self.items, responses, strict=True))
-        correct = [self.domain.grade(i, r).strict for i, r in pairs]
-        backtracks = [summarise(self.search.read_trace(i.reference, self._thinking(r))).backtracks for i, r in pairs]
+        correct = [self.domain.grade(i, r).strict for i, r in zip(self.items, responses, strict=True)]
+        backtracks = [summarise(t.moves).backtracks for t in read_traces(self.domain, self.items, responses)]
         return np.array(correct, float), np.array(backtracks, float)
 
     def _left(self, before_N: np.ndarray, after_N: np.ndarray) -> Estimate:
@@ -185,9 +198,6 @@ class _Domain:
         held = sum(self.written.count(tokens)[responses].sum() for tokens, responses in drawn)
         wanted = sum(self.written.count(banned)[responses].sum() for _, responses in drawn)
         return Estimate(float(held / wanted), np.nan, np.nan, len(drawn), "exact")
-
-    def _thinking(self, response: Response) -> str:
-        return self.domain.thinking(response) if isinstance(self.domain, FreeText) else response.think
 
     def _tokens(self, text: str) -> list[int]:
         found = self.handle.tokens(text)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
+from ..comparisons import Comparison
 from ..search import ROOT, Move, classify
 from ..search import Kind as MoveKind
 from . import solver
 from .course import Course, Event, Role
+from .expressions import Canon
 from .statements import Statement, Unread, find_statements
 from .states import Node, solves
+from .verdicts import find_verdicts
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Equation:
     right: bool | None  # exactly, or a correct rounding
     legal: bool | None  # every operand was at hand; None where nothing at hand is used
     kind: MoveKind | None  # what the move does, None where it is none
+    canon: Canon | None = None  # of the operation, written out in given numbers where it starts from a state
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Trace:
     moves: list[Move]
     unread: list[Unread]
     solved: bool  # a legal and right derivation of the target was stated
+    comparisons: list[Comparison] = field(default_factory=list)  # verdicts on the states reached
 
     @property
     def coverage(self) -> float:
@@ -67,10 +72,12 @@ def read(text: str, numbers: Sequence[int | Fraction], target: int | Fraction, *
             s.right,
             event.legal,
             kinds[of_statement[event.index]] if event.index in of_statement else None,
+            event.node.new.canon if event.node is not None and event.node.new is not None else s.left.canon,
         )
         for s, event in zip(found.statements, events, strict=True)
     ]
-    return Trace(equations, moves, found.unread, builder.solved)
+    comparisons = find_verdicts(text, found.statements, events, Fraction(target), use_all)
+    return Trace(equations, moves, found.unread, builder.solved, comparisons)
 
 
 class _Moves:
@@ -180,6 +187,7 @@ class _Moves:
             hopeless=self._hopeless(node) if node is not None else False,
             terminal=node is not None and len(node.state) == 1,
             unfinished=node is None,
+            legal=node is None or node.legal,
         )
         return self._add(move, name, node, again=again, at=self._at(event))
 

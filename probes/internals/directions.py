@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import rankdata
 
+from ...dynamics.separation import auc as auc  # one of the measures of a direction, for whoever reads them from here
 from ...dynamics.types import Estimate
 
 MIN_RELIABILITY = 0.2
@@ -86,29 +85,6 @@ def corrected_cosine_estimates(
         else Estimate.undefined(n, "group-jackknife")
         for v, s in zip(value, se, strict=True)
     ]
-
-
-def auc(scores_N: np.ndarray, label_N: np.ndarray) -> Estimate:
-    """Area under the ROC curve of a score for a binary label, with Newcombe's (2006, method 5) score-like interval.
-
-    Hanley and McNeil's variance is taken at the bound rather than at the estimate, so that perfect separation of few
-    prompts does not claim certainty.
-    """
-    m, n = int(label_N.sum()), int((~label_N).sum())
-    if m == 0 or n == 0 or not np.isfinite(scores_N).all():
-        return Estimate.undefined(m + n, "newcombe")
-    theta = (rankdata(scores_N)[label_N].sum() - m * (m + 1) / 2) / (m * n)
-    extra = (m + n) / 2 - 1
-
-    def gap(t: float) -> float:
-        variance = t * (1 - t) * (1 + extra * (1 - t) / (2 - t) + extra * t / (1 + t)) / (m * n)
-        return abs(theta - t) - Z * math.sqrt(max(variance, 0.0))
-
-    # At an estimate of exactly 0 or 1 the variance there is 0 too, and the wanted root lies next to a trivial one.
-    inside = min(max(theta, 1e-9), 1 - 1e-9)
-    lo = brentq(gap, 0.0, inside) if theta > 0 else 0.0
-    hi = brentq(gap, inside, 1.0) if theta < 1 else 1.0
-    return Estimate(float(theta), float(lo), float(hi), m + n, "newcombe")
 
 
 def gap_in_sd(projections_N: np.ndarray, label_N: np.ndarray, sd: float) -> Estimate:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from ..domains import Item, Response
+from ..mistakes import Fault
 from .common import MicroDomain, after_answer, as_int
+from .countdown import OPERATIONS, action, compute
 
 
 class Calculation(MicroDomain):
@@ -68,3 +71,35 @@ class Calculation(MicroDomain):
         words = after_answer(answer)
         value = as_int(words[0]) if words and len(words) == 1 else None
         return value is not None, value == self._values(reference)[-1]
+
+    def fault(self, item: Item, response: Response) -> Fault:
+        """illegal: a step that was not asked for, or starts from another number than the one at hand. A bare answer is one claim
+        of the whole, and so arithmetic; exploration: steps were left out, or the answer is not what they came to."""
+        value, steps = item.reference["start"], item.reference["steps"]
+        said = self._claims(response.think)
+        for k, (a, op, b, c) in enumerate(said):
+            if k >= len(steps) or action(a, op, b) != action(value, *steps[k]):
+                return "illegal"
+            if compute(a, op, b) != c:
+                return "arithmetic"
+            value = c
+        return "exploration" if said else "arithmetic"
+
+    def count_steps(self, reference: dict[str, Any], think: str) -> int:
+        return len(self._claims(think))
+
+    @staticmethod
+    def _claims(think: str) -> list[tuple[int, str, int, int]]:
+        """Steps (a, op, b, c) of a trace, each as often as it is not a plain repetition of the one before."""
+        words, i = think.split(), 0
+        found: list[tuple[int, str, int, int]] = []
+        while i + 5 <= len(words):
+            a, op, b, equals, c = words[i : i + 5]
+            x, y, z = as_int(a), as_int(b), as_int(c)
+            if x is None or y is None or z is None or op not in OPERATIONS or equals != "=":
+                i += 1
+                continue
+            if found[-1:] != [(x, op, y, z)]:
+                found.append((x, op, y, z))
+            i += 5
+        return found

@@ -11,6 +11,8 @@ from itertools import combinations, product
 from math import prod
 from typing import Any
 
+from ..domains import Item, Response
+from ..mistakes import Fault
 from ..search import ROOT, Move, way_back
 from .common import MicroDomain, after_answer, search_level
 from .path import NODES
@@ -100,6 +102,15 @@ class Coloring(MicroDomain):
         given = len(words) == 2 * len(lists) and colors.keys() == lists.keys()
         return True, given and all(colors[n] in lists[n] for n in lists) and self._fits(reference, colors)
 
+    def fault(self, item: Item, response: Response) -> Fault:
+        """illegal: a node that is not there or has its color already, or a color that its node does not have."""
+        words, lists = after_answer(response.answer) or [], item.reference["lists"]
+        nodes = words[::2]
+        stands = len(set(nodes)) == len(nodes) and all(
+            c in lists.get(n, ()) for n, c in zip(nodes, words[1::2], strict=True)
+        )
+        return "exploration" if stands else "illegal"
+
     def read_trace(self, reference: dict[str, Any], think: str) -> list[Move]:
         """Moves of a trace: a node's color is set from the nearest earlier state in which the node has none."""
         lists = reference["lists"]
@@ -126,7 +137,7 @@ class Coloring(MicroDomain):
             hope = fits and any(
                 self._fits(reference, {**dict(zip(lists, c, strict=True)), **state}) for c in product(*lists.values())
             )
-            moves.append(Move(start, (word, color), legal, solved, not hope, not fits, i))
+            moves.append(Move(start, (word, color), legal, solved, not hope, not fits, i, legal=legal))
             states.append(state)
             here = len(moves) - 1
         return moves

@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from ...dynamics.types import Group
+from ..domains import Item, Response
+from ..mistakes import Fault
 from ..search import ROOT, Move, way_back
 from .common import NUMBERS, Distance, MicroDomain, after_answer, as_int, search_level
 
@@ -30,9 +32,14 @@ _SAID = "= answer , left : no yes back <think> </think>"
 State = tuple[int, ...]
 
 
+def compute(a: int, op: str, b: int) -> int:
+    """The result of one of the three operations."""
+    return a + b if op == "+" else a - b if op == "-" else a * b
+
+
 def apply(a: int, op: str, b: int) -> int | None:
     """The result where it is a number of this world that a search would keep (1-99)."""
-    value = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else 0
+    value = compute(a, op, b)
     return value if 1 <= value <= 99 else None
 
 
@@ -165,23 +172,39 @@ class Countdown(MicroDomain):
         return " ".join(out), steps
 
     def judge(self, reference: dict[str, Any], answer: str) -> tuple[bool, bool]:
+        steps = self._steps(answer)
+        return steps is not None, steps is not None and self._fault(reference, steps) is None
+
+    def fault(self, item: Item, response: Response) -> Fault:
+        return self._fault(item.reference, self._steps(response.answer) or []) or "exploration"
+
+    @staticmethod
+    def _steps(answer: str) -> list[tuple[int, str, int, int]] | None:
+        """The steps (a, op, b, c) of an answer, or None where it is not made of steps alone."""
         words = after_answer(answer)
         if not words:
-            return False, False
-        steps = [s.split() for s in " ".join(words).split(",")]
-        if any(
-            len(s) != 5 or s[1] not in OPERATIONS or s[3] != "=" or None in map(as_int, (s[0], s[2], s[4]))
-            for s in steps
-        ):
-            return False, False
+            return None
+        steps = []
+        for step in " ".join(words).split(","):
+            a, op, b, equals, c = step.split() if len(step.split()) == 5 else [""] * 5
+            x, y, z = as_int(a), as_int(b), as_int(c)
+            if x is None or y is None or z is None or op not in OPERATIONS or equals != "=":
+                return None
+            steps.append((x, op, y, z))
+        return steps
+
+    @staticmethod
+    def _fault(reference: dict[str, Any], steps: list[tuple[int, str, int, int]]) -> Fault | None:
+        """The first thing wrong with the steps of an answer; None where they make the target of all the numbers."""
         at_hand = Counter(reference["numbers"])
-        for a, op, b, _, c in steps:
-            x, y, z = int(a), int(b), int(c)
-            at_hand.subtract([x, y])
-            if min(at_hand.values()) < 0 or (x + y if op == "+" else x - y if op == "-" else x * y) != z:
-                return True, False  # a number used that is not there, or wrong arithmetic
-            at_hand[z] += 1
-        return True, sorted(at_hand.elements()) == [reference["target"]]
+        for a, op, b, c in steps:
+            at_hand.subtract([a, b])
+            if min(at_hand.values()) < 0:
+                return "illegal"
+            if compute(a, op, b) != c:
+                return "arithmetic"
+            at_hand[c] += 1
+        return None if sorted(at_hand.elements()) == [reference["target"]] else "exploration"
 
     def read_trace(self, reference: dict[str, Any], think: str) -> list[Move]:
         """Moves of a trace. A move starts from the state at hand or, where its numbers are not there, the nearest earlier one."""
@@ -216,11 +239,12 @@ class Countdown(MicroDomain):
                 Move(
                     parent=start,
                     action=action(a, op, b),
-                    valid=legal and (a + b if op == "+" else a - b if op == "-" else a * b) == c,
+                    valid=legal and compute(a, op, b) == c,
                     solved=legal and len(nxt) == 1 and c == target,
                     hopeless=target not in reachable(tuple(sorted(nxt))) if max(nxt) <= 99 and min(nxt) >= 1 else True,
                     terminal=len(nxt) == 1,
                     at=i,
+                    legal=legal,
                 )
             )
             states.append(nxt)

@@ -9,6 +9,8 @@ import random
 from itertools import pairwise
 from typing import Any
 
+from ..domains import Item, Response
+from ..mistakes import Fault
 from ..search import ROOT, Move, way_back
 from .common import MicroDomain, after_answer, search_level
 
@@ -120,6 +122,12 @@ class Path(MicroDomain):
         joined = all(x + y in edges for x, y in pairwise(words))
         return True, joined and words[0] == reference["start"] and words[-1] == reference["goal"]
 
+    def fault(self, item: Item, response: Response) -> Fault:
+        """illegal: it starts where one does not stand, or goes along an edge that is not there."""
+        words, edges = after_answer(response.answer) or [], set(item.reference["edges"])
+        walked = words[:1] == [item.reference["start"]] and all(x + y in edges for x, y in pairwise(words))
+        return "exploration" if walked else "illegal"
+
     def read_trace(self, reference: dict[str, Any], think: str) -> list[Move]:
         edges = set(reference["edges"])
         paths: list[tuple[str, ...]] = []
@@ -145,7 +153,7 @@ class Path(MicroDomain):
             solved = legal and y == reference["goal"]
             onward = self._shortest(reference, y, frozenset(path)) if legal else None
             stuck = not any(e[0] == y and e[1] not in nxt for e in edges)
-            moves.append(Move(start, (x, y), legal, solved, onward is None, stuck and not solved, i))
+            moves.append(Move(start, (x, y), legal, solved, onward is None, stuck and not solved, i, legal=legal))
             paths.append(nxt)
             here = len(moves) - 1
             i += 3

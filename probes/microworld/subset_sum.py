@@ -10,6 +10,8 @@ import random
 from itertools import combinations
 from typing import Any
 
+from ..domains import Item, Response
+from ..mistakes import Fault, first_fault
 from ..search import ROOT, Move, way_back
 from .common import MicroDomain, after_answer, as_int, search_level
 
@@ -86,6 +88,17 @@ class SubsetSum(MicroDomain):
         allowed = len(set(values)) == len(values) and set(values) <= set(reference["numbers"])
         return True, allowed and sum(values) == reference["target"]
 
+    def fault(self, item: Item, response: Response) -> Fault:
+        """The answer states no sum: what is wrong with it stands in the trace, on the way to the numbers that it picks."""
+        picked = [as_int(w) for w in after_answer(response.answer) or []]
+        if len(set(picked)) < len(picked) or not set(picked) <= set(item.reference["numbers"]):
+            return "illegal"
+        moves = self.read_trace(item.reference, response.think)
+        for end in reversed(range(len(moves))):
+            if {moves[s].action for s in way_back(moves, end) if s != ROOT} == set(picked):
+                return first_fault(moves, end) or "exploration"
+        return "exploration"
+
     def read_trace(self, reference: dict[str, Any], think: str) -> list[Move]:
         numbers, target = set(reference["numbers"]), reference["target"]
         taken: list[frozenset[int]] = []
@@ -96,15 +109,24 @@ class SubsetSum(MicroDomain):
         def set_of(index: int) -> frozenset[int]:
             return frozenset() if index == ROOT else taken[index]
 
-        def add(start: int, x: int, right: bool, at: int) -> None:
+        def add(start: int, x: int, from_sum: bool, right: bool, at: int) -> None:
             before = set_of(start)
             after = before | {x}
             total, rest = sum(after), sorted(numbers - after)
-            legal = x in numbers and x not in before
+            legal = x in numbers and x not in before and from_sum
             hope = any(total + sum(c) == target for r in range(len(rest) + 1) for c in combinations(rest, r))
             stuck = total >= target or not rest
             moves.append(
-                Move(start, x, legal and right, legal and total == target, not hope, stuck and total != target, at)
+                Move(
+                    start,
+                    x,
+                    legal and right,
+                    legal and total == target,
+                    not hope,
+                    stuck and total != target,
+                    at,
+                    legal=legal,
+                )
             )
             taken.append(after)
 
@@ -115,7 +137,7 @@ class SubsetSum(MicroDomain):
             if word in ("no", "back") and here != ROOT and (word == "back" or sum(set_of(here)) > target):
                 here = moves[here].parent
             if x is not None:
-                add(ROOT, x, True, i)
+                add(ROOT, x, True, True, i)
                 here = len(moves) - 1
                 i += 2
             elif i + 5 <= len(words) and words[i + 1] == "+" and words[i + 3] == "=":
@@ -124,7 +146,7 @@ class SubsetSum(MicroDomain):
                     i += 1
                     continue
                 start = next((k for k in way_back(moves, here) if sum(set_of(k)) == s and x not in set_of(k)), here)
-                add(start, x, sum(set_of(start)) == s and s + x == c, i)
+                add(start, x, sum(set_of(start)) == s, s + x == c, i)
                 here = len(moves) - 1
                 i += 5
             else:

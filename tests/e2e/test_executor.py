@@ -13,7 +13,7 @@ WORKER = """
 import json, os, sys
 for line in sys.stdin:
     unit = json.loads(line)
-    print(json.dumps({"stage": "begun"}), flush=True)
+    print(json.dumps({"stage": "begun", "share": 0.25}), flush=True)
     if unit.get("die"):
         os._exit(9)
     print(json.dumps({"done": True, **({"error": unit["error"]} if "error" in unit else {})}), flush=True)
@@ -45,6 +45,7 @@ def test_dead_workers_cost_their_units_and_are_replaced(fake_workers):
     assert done["6"] == "no such thing"
     assert {e for name, e in done.items() if name not in {*deadly, "6"}} == {""}
     assert sum(n for _, n in seen) == 12
+    assert seen.count(("0: begun", 0.25)) == 1
     assert 5 <= len(fake_workers) <= 6  # a process dies once; the last units need one that lives
     assert all(p.wait(timeout=5) is not None for p in fake_workers)
 
@@ -53,7 +54,7 @@ def test_one_worker_runs_here():
     done = []
 
     def do(payload, say):
-        say("begun")
+        say("begun", 0.5)
         done.append(payload["i"])
 
     results = list(run_units([Unit(str(i), {"i": i}) for i in range(3)], do, 1, lambda *_: None))

@@ -62,7 +62,7 @@ def work(tmp_path, micro_folder, lively):
 
     def make(tokenizer=None, config=SMALL, model=lively, step=0, folder=micro_folder) -> Work:
         planner = Planner(tmp_path / "run", Checkpoint(0, micro_folder), config, tokenizer)
-        return Work(planner, Checkpoint(step, folder), model, Cost(), lambda _stage: None)
+        return Work(planner, Checkpoint(step, folder), model, Cost(), [Needs(generations=("safe",))], None)
 
     return make
 
@@ -263,46 +263,6 @@ def test_scores_are_those_of_a_plain_pass_stored_and_read_without_a_model(work, 
     monkeypatch.setattr(work_module, "load_model", lambda _c: pytest.fail("a model was loaded"))
     again = work(model=None).given(Needs(scores=(ask,))).scored[ask.name]
     assert all(np.array_equal(a, b) for a, b in zip(again.logprobs, scored.logprobs, strict=True))
-    assert again.answer_from == scored.answer_from
-
-
-@pytest.mark.parametrize(
-    ("forced", "text", "first"),
-    [
-        ("", "answer 5", "answer"),
-        ("", "<think> 2 + 3 = 5 </think> answer 5", "answer"),
-        ("", "<think> 2 + 3 = 5", None),
-        ("", "<think> 2 + 3 = 5 </think>", None),
-        ("<think> </think>", "answer 5", "answer"),
-        ("<think> 2", "+ 3 = 5 </think> answer 5", "answer"),
-    ],
-)
-def test_where_the_answer_begins_among_the_tokens(micro_tokenizer, forced, text, first):
-    renderer = Renderer(micro_tokenizer)
-    written = renderer.words(text)
-    response = renderer.response(renderer.words(forced), written, "stop")
-    rest = micro_tokenizer.decode(written[renderer.answer_from(response, written) :])
-    assert rest == response.answer
-    assert rest.split()[:1] == ([first] if first else [])
-
-
-def test_where_the_answer_begins_among_tokens_smaller_than_words(micro_tokenizer):
-    """A tag of several tokens is found all the same."""
-    from tokenizers import Tokenizer, decoders
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Split
-    from transformers import PreTrainedTokenizerFast
-
-    letters = Tokenizer(WordLevel({c: i for i, c in enumerate(" <>/abcdefghijklmnopqrstuvwxyz5?")}, unk_token="?"))
-    letters.pre_tokenizer, letters.decoder = Split("", "isolated"), decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, eos_token="z", unk_token="?")
-    tokenizer.chat_template = micro_tokenizer.chat_template
-    renderer = Renderer(tokenizer)
-    text = "<think>so</think>answer 5"
-    written = renderer.words(text)
-    assert len(written) == len(text)
-    at = renderer.answer_from(renderer.response([], written, "stop"), written)
-    assert tokenizer.decode(written[at:]) == "answer 5"
 
 
 # ---------------------------------------------------------------- the handle

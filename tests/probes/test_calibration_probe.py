@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sftscope.probes.behaviour.calibration import Calibration, calibration_error, calibration_null
@@ -56,18 +58,17 @@ def responses(n: int = 120):
     """Answers after thinking that is unsure of every word: sure of half the answers, which are right, unsure of the rest."""
     rng = np.random.default_rng(0)
     items = FACTS.items("probe", n)
-    written, logprobs, entropies, starts = [], [], [], []
+    written, logprobs, entropies = [], [], []
     for k, item in enumerate(items):
         right = k % 2 == 0
         answer = FACTS.direct(item.reference) if right else "answer soup"
         text = f"<think> {'hmm ' * 6}</think> {answer}"
         words = len(answer.split()) + 1  # the end token
         lp = np.concatenate([-rng.uniform(2, 4, 8), np.full(words, np.log(0.99 if right else 0.6))])
-        written.append(Response(text, True, len(lp) - 1))
+        written.append(Response(text, True, len(lp) - 1, n_think_tokens=6, n_answer_tokens=words - 1))
         logprobs.append(lp.astype(np.float32))
         entropies.append(np.where(np.arange(len(lp)) < 8, 3.0, 0.5).astype(np.float32))
-        starts.append(8)
-    return items, written, Scored(logprobs, entropies, starts)
+    return items, written, Scored(logprobs, entropies)
 
 
 def measured(items, written, scored) -> dict[tuple[str, str], object]:
@@ -93,11 +94,11 @@ def test_confidence_is_that_of_the_answer_and_knows_what_is_right():
 
 def test_a_response_that_is_cut_off_has_no_confidence():
     items, written, scored = responses()
-    cut = [Response(r.text, k >= 30, r.n_tokens) for k, r in enumerate(written)]
+    cut = [replace(r, finished=k >= 30) for k, r in enumerate(written)]
     found = measured(items, cut, scored)
     assert found["answer_confidence", "per token"].n == 90
     assert found["confidence_auc", "whole answer"].value == 1  # not: sure, unfinished and so wrong
-    nobody = measured(items, [Response(r.text, False, r.n_tokens) for r in written], scored)
+    nobody = measured(items, [replace(r, finished=False) for r in written], scored)
     assert not nobody["calibration_error", "whole answer"].defined
     assert not nobody["calibration_error_null_p95", "whole answer"].defined
     assert not nobody["confidence_auc", "per token"].defined

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sftscope.dynamics import beyond_length, payoff, rescue, transfer
+from sftscope.probes.behaviour.judge import METRICS as JUDGE
 from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.planner import Planner, ProbeConfig
 from sftscope.train.heldout import METRICS as HELDOUT
@@ -16,11 +18,12 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(micro_fol
     checkpoint = Checkpoint(0, micro_folder)
     config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"))
     measured = {r.metric for r in Planner(tmp_path, checkpoint, config).measure(checkpoint)}
-    measured |= {"seconds", "tokens", "bytes", *HELDOUT}
+    measured |= {"seconds", "tokens", "bytes", *HELDOUT, *JUDGE}
+    measured |= {module.METRIC for module in (beyond_length, payoff, rescue, transfer)}
     documented = {
         name
         for line in PAGE.read_text().splitlines()
-        for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+|seconds)`", line)
+        for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+|seconds|tokens|bytes)`", line)
     }
     abbreviated = {m for m in measured if re.fullmatch(r"backtracks_per_(terminal|inner)_opportunity", m)}
     probes = {"scores", "backtracking", "verbosity", "refusal_direction", "refusal_pair"}

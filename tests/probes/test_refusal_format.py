@@ -19,7 +19,7 @@ def answered(domain: str, write) -> Answered:
     responses = []
     for item in items:
         forced, written = write(item)
-        responses.append(Response(f"{forced} {written}".strip(), True, len(written.split()), forced))
+        responses.append(Response(f"{forced} {written}".strip(), True, len(written.split()), forced=forced))
     return Answered(DOMAINS[domain], items, responses)
 
 
