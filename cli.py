@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -37,7 +37,7 @@ def quickstart(
         workers: processes that probe checkpoints side by side; by default one a core, four at most.
     """
     from .pipeline import Stages, probe_config, probe_run, quiet_libraries, train_run
-    from .probes.checkpoints import find_checkpoints
+    from .probes.finding import find_checkpoints
     from .recipes import read_recipe
 
     stages = Stages()
@@ -114,26 +114,35 @@ def _doctor(config: str, out: Path | None, overrides: list[str]) -> None:
 
 
 def probe(
-    paths: Positional[tuple[Path, ...]],
+    paths: Positional[tuple[str, ...]],
     out: OutFile = None,
     config: Path | None = None,
+    steps: Path | None = None,
+    tokenizer: str | None = None,
     workers: int | None = None,
 ) -> None:
-    """Measure the checkpoints of a run, or of any folder of Hugging Face checkpoints.
+    """Measure the checkpoints of a run, of any folder of checkpoints, or of the hub.
 
     Args:
-        paths: a run folder, a folder of checkpoints (step-N, checkpoint-N, global_step_N), or model folders.
+        paths: a run folder, a folder of checkpoints (step-N, checkpoint-N, global_step_N), model or adapter folders, or
+            hub names (name[@revision][:subfolder]; of a repository with step folders, all of them).
         out: the run folder that gets the results; needed for checkpoints that are not a run's own.
         config: a YAML file with a `probes:` section; by default what the run was made with.
+        steps: a YAML or JSON file that maps paths, folders' names or hub names to steps, where names do not tell them.
+        tokenizer: folder or hub name of a tokenizer, for checkpoints without their own.
         workers: processes that probe checkpoints side by side; by default one a core, four at most.
     """
     from .dynamics.errors import ConfigError
     from .pipeline import open_probe_run, probe_run, quiet_libraries
+    from .probes.checkpoints import note_on_ends
 
     if not paths:
         raise ConfigError("no checkpoints were named: give a run folder, a folder of checkpoints, or model folders")
     quiet_libraries()
-    run, checkpoints, settings = open_probe_run(paths, out, _probe_settings(config))
+    settings = _probe_settings(config)
+    run, checkpoints, settings = open_probe_run(paths, out, settings, **_checkpoint_options(steps, tokenizer))
+    if note := note_on_ends(checkpoints):
+        print(f"note: {note}", file=sys.stderr)
     failures = probe_run(run, checkpoints, settings, workers=workers)
     _print_costs(run.path)
     _print_failures(failures)
@@ -142,10 +151,38 @@ def probe(
         raise SystemExit(1)
 
 
+def selftest(
+    model: Positional[str],
+    out: OutFile = None,
+    domains: tuple[str, ...] = (),
+    items: int = 32,
+    temperature: float = 0.7,
+    tokenizer: str | None = None,
+) -> None:
+    """Measure one model twice, and what should be nothing: the noise floor and the nulls, before a run.
+
+    Args:
+        model: a model's or an adapter's folder, organism:NAME, or a hub name (name[@revision][:subfolder]).
+        out: a folder that gets the numbers, as selftest.json.
+        domains: what is asked; by default every domain.
+        items: questions of each, answered four times.
+        temperature: of the sampled answers.
+        tokenizer: folder or hub name of a tokenizer, for a model without its own.
+    """
+    from .pipeline import quiet_libraries
+    from .selftest import run_selftest
+
+    quiet_libraries()
+    if run_selftest(model, out, domains, items, temperature, tokenizer):
+        raise SystemExit(1)
+
+
 def watch(
     paths: Positional[tuple[Path, ...]],
     out: OutFile = None,
     config: Path | None = None,
+    steps: Path | None = None,
+    tokenizer: str | None = None,
     every: float = 10.0,
     idle: float | None = None,
     on_alert: Literal["warn", "save", "stop"] | None = None,
@@ -158,6 +195,8 @@ def watch(
         paths: a run folder in training, or a folder of checkpoints (step-N, checkpoint-N, global_step_N).
         out: the run folder that gets the results; needed for checkpoints that are not a run's own.
         config: a YAML file with a `probes:` section; by default what the run was made with.
+        steps: a YAML or JSON file that maps folders' names to steps, where names do not tell them.
+        tokenizer: folder or hub name of a tokenizer, for checkpoints without their own.
         every: seconds between two looks.
         idle: end after so many seconds without a new checkpoint.
         on_alert: what an alert does beside being told: nothing (warn), or ask the training run to save or to stop.
@@ -169,8 +208,8 @@ def watch(
     if not paths:
         raise ConfigError("no folder was named: give a run folder, or a folder that gets checkpoints")
     quiet_libraries()
-    settings = _probe_settings(config)
-    run, failures = watch_run(paths, out, settings, every=every, idle=idle, on_alert=on_alert)
+    settings, options = _probe_settings(config), _checkpoint_options(steps, tokenizer)
+    run, failures = watch_run(paths, out, settings, every=every, idle=idle, on_alert=on_alert, **options)
     print(
         f"measured: {len(run.measured_steps())} checkpoints, in {run.path.resolve()}\nnext: sftscope analyze {run.path}"
     )
@@ -258,7 +297,8 @@ def organism(action: Positional[str], name: Positional[str] = "", out: OutFile =
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (quickstart, doctor, train, probe, watch, analyze, report, show, push, recipes, organism)
+    f.__name__: f
+    for f in (quickstart, doctor, selftest, train, probe, watch, analyze, report, show, push, recipes, organism)
 }
 
 
@@ -285,6 +325,16 @@ def _probe_settings(config: Path | None) -> ProbeConfig | None:
     from .probes.planner import ProbeConfig
 
     return from_mapping(ProbeConfig, read_yaml(config).get("probes", {}), "probes") if config else None
+
+
+def _checkpoint_options(steps: Path | None, tokenizer: str | None) -> dict[str, Any]:
+    """What `--steps` and `--tokenizer` mean for those that look for checkpoints."""
+    from .probes.finding import read_steps, tokenizer_folder
+
+    return {
+        "steps": None if steps is None else read_steps(steps),
+        "tokenizer": None if tokenizer is None else tokenizer_folder(tokenizer),
+    }
 
 
 def _begun(out: Path) -> bool:

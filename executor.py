@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,23 +67,43 @@ def run_units(
     waiting: queue.SimpleQueue[Unit] = queue.SimpleQueue()
     for unit in units:
         waiting.put(unit)
-    threads = [threading.Thread(target=_drive_worker, args=(waiting, events), daemon=True) for _ in range(workers)]
+    crew: list[subprocess.Popen[str]] = []
+    threads = [
+        threading.Thread(target=_drive_worker, args=(waiting, events, crew), daemon=True) for _ in range(workers)
+    ]
     for thread in threads:
         thread.start()
     open_units = len(units)
-    while open_units:
-        unit, event = events.get()
-        if "stage" in event:
-            tell(unit, f"{unit.name}: {event['stage']}", event["share"])
-            continue
-        open_units -= 1
-        tell(unit, unit.name, 1.0)
-        yield unit, event.get("error", "")
+    try:
+        while open_units:
+            unit, event = events.get()
+            if "stage" in event:
+                tell(unit, f"{unit.name}: {event['stage']}", event["share"])
+                continue
+            open_units -= 1
+            tell(unit, unit.name, 1.0)
+            yield unit, event.get("error", "")
+    finally:
+        if open_units:  # interrupted: the units in hand are lost, and no worker stays behind
+            _dismiss(waiting, crew)
     for thread in threads:
         thread.join()
 
 
-def _drive_worker(waiting: queue.SimpleQueue[Unit], events: queue.Queue[tuple[Unit, Event]]) -> None:
+def _dismiss(waiting: queue.SimpleQueue[Unit], crew: Sequence[subprocess.Popen[str]]) -> None:
+    """End the workers, and leave nothing for others to be started with."""
+    with suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()
+    for process in crew:
+        process.terminate()
+    for process in crew:
+        process.wait()
+
+
+def _drive_worker(
+    waiting: queue.SimpleQueue[Unit], events: queue.Queue[tuple[Unit, Event]], crew: list[subprocess.Popen[str]]
+) -> None:
     """Feed one worker process from the queue until it is empty; a worker that dies costs its unit and is replaced."""
     process: subprocess.Popen[str] | None = None
     while True:
@@ -93,6 +113,7 @@ def _drive_worker(waiting: queue.SimpleQueue[Unit], events: queue.Queue[tuple[Un
             break
         if process is None or process.poll() is not None:
             process = start_worker()
+            crew.append(process)
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -116,7 +137,9 @@ def start_worker() -> subprocess.Popen[str]:
     """A worker of one thread. `-P` keeps the user's own `train.py` or `probes/` in the current folder out of its imports."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, "-P", "-m", "sftscope.executor"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    # In a group of its own: Ctrl-C is for the command, which ends its workers.
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=env, process_group=0, **pipes)
 
 
 def worker_main() -> None:
@@ -125,8 +148,11 @@ def worker_main() -> None:
     os.dup2(2, 1)  # libraries that print, from C too, must not break the protocol
 
     def send(event: Event) -> None:
-        out.write(json.dumps(event) + "\n")
-        out.flush()
+        try:
+            out.write(json.dumps(event) + "\n")
+            out.flush()
+        except BrokenPipeError:  # whoever gave the work is gone
+            os._exit(1)
 
     import torch
 

@@ -6,19 +6,20 @@ A unit is the measurement of one checkpoint: its results are keyed by content (t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .dynamics.errors import CheckpointError, ConfigError, SftscopeError
-from .dynamics.record import Run, create_run, step_name, write_measurements
+from .dynamics.record import RUN_FILE, Run, create_run, step_name, write_measurements
 from .dynamics.settings import from_mapping, to_mapping
 from .dynamics.storage import content_key
 from .dynamics.types import Measurement
-from .dynamics.weights import check_folder
 from .executor import Unit, default_workers, progress_bar, run_units
-from .probes.checkpoints import Checkpoint, find_checkpoints
+from .probes.checkpoints import Checkpoint, check_checkpoint
+from .probes.finding import find_checkpoints
 from .probes.planner import Planner, ProbeConfig
 from .recipes import Recipe, make_records
 from .train import CheckpointHook
@@ -59,21 +60,35 @@ def probe_config(run: Run) -> ProbeConfig:
 
 
 def open_probe_run(
-    paths: Sequence[Path], out: Path | None, config: ProbeConfig | None
+    sources: Sequence[Path | str],
+    out: Path | None,
+    config: ProbeConfig | None,
+    *,
+    steps: Mapping[str, int] | None = None,
+    tokenizer: Path | None = None,
+    filling: bool = False,
 ) -> tuple[Run, list[Checkpoint], ProbeConfig]:
-    """The run to write to and the checkpoints to measure. A foreign folder is read only: results go to the run at `out`."""
-    checkpoints = find_checkpoints(list(paths))
+    """The run to write to and the checkpoints to measure. A foreign folder is read only: results go to the run at `out`.
+
+    `steps`, `tokenizer` and `filling` are those of `find_checkpoints`. Raises ConfigError and CheckpointError.
+    """
+    checkpoints = find_checkpoints(sources, steps=steps, tokenizer=tokenizer, filling=filling)
     if out is None:
-        if len(paths) == 1 and (paths[0] / "run.json").is_file():
-            run = Run(paths[0])
+        if len(sources) == 1 and (Path(sources[0]) / RUN_FILE).is_file():
+            run = Run(sources[0])
             return run, checkpoints, config or probe_config(run)
-        raise ConfigError(f"{paths[0]} is no run folder: say where the results should go with `-o RUN`")
+        raise ConfigError(f"{sources[0]} is no run folder: say where the results should go with `-o RUN`")
+    for c in checkpoints:
+        if out.resolve().is_relative_to(c.path.resolve()):
+            raise ConfigError(
+                f"`-o {out}` lies inside the checkpoint {c.path}, which is only read: give another folder"
+            )
     config = config or ProbeConfig()
-    check_folder(checkpoints[0].path)
+    check_checkpoint(checkpoints[0])
     info = {
         "config_hash": content_key("probed", checkpoints[0].weights, length=16),
-        "base": {"path": checkpoints[0].path.name, "weights": checkpoints[0].weights},
-        "sources": [str(p) for p in paths],
+        "base": {"path": checkpoints[0].name, "weights": checkpoints[0].weights},
+        "sources": [str(s) for s in sources],
         "primaries": {"declared": [], "sha256": content_key([], length=64)},
         "probes": to_mapping(config),
     }
@@ -130,7 +145,9 @@ def _record_failure(run: Run, checkpoint: Checkpoint, reason: str) -> str:
 
 
 def _portable(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {"step": checkpoint.step, "path": str(checkpoint.path.resolve())}
+    """A checkpoint as JSON, for a worker that may stand in another folder."""
+    own = None if checkpoint.tokenizer is None else checkpoint.tokenizer.resolve()
+    return to_mapping(replace(checkpoint, path=checkpoint.path.resolve(), tokenizer=own))
 
 
 _planners: dict[str, Planner] = {}
@@ -138,10 +155,9 @@ _planners: dict[str, Planner] = {}
 
 def do_unit(payload: dict[str, Any], say: Callable[[str, float], None]) -> None:
     """Measure one checkpoint. A planner is kept from unit to unit."""
-    base = Checkpoint(payload["base"]["step"], Path(payload["base"]["path"]))
+    base = from_mapping(Checkpoint, payload["base"])
     planner = _planner(Path(payload["run"]), base, from_mapping(ProbeConfig, payload["config"]))
-    checkpoint = Checkpoint(payload["checkpoint"]["step"], Path(payload["checkpoint"]["path"]))
-    planner.measure(checkpoint, say=say)
+    planner.measure(from_mapping(Checkpoint, payload["checkpoint"]), say=say)
 
 
 def _planner(run: Path, base: Checkpoint, config: ProbeConfig) -> Planner:

@@ -11,7 +11,8 @@ from .dynamics.record import Run
 from .dynamics.settings import from_mapping, read_yaml
 from .dynamics.storage import content_key, whole_folder, write_json
 from .pipeline import open_probe_run, probe_run
-from .probes.checkpoints import Checkpoint, find_checkpoints, load_model, load_tokenizer
+from .probes.checkpoints import Checkpoint, load_model, load_tokenizer
+from .probes.finding import find_checkpoints
 from .probes.microworld import DOMAINS
 from .probes.microworld.corpus import PretrainingCorpus, write_records
 from .probes.planner import ProbeConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,8 @@ from .dynamics.record import Run
 from .dynamics.storage import MANIFEST
 from .dynamics.watching import News, checkpoint_alerts
 from .pipeline import open_probe_run, probe_run
-from .probes.checkpoints import Checkpoint, find_checkpoints
+from .probes.checkpoints import Checkpoint, note_on_ends
+from .probes.finding import NoCheckpoints, find_checkpoints
 from .probes.planner import ProbeConfig
 from .reports.live import LiveMirror
 
@@ -28,17 +29,17 @@ class Arrivals:
     again when they change later."""
 
     paths: Sequence[Path]
+    steps: Mapping[str, int] | None = None
+    tokenizer: Path | None = None
     _last: dict[Path, Listing] = field(default_factory=dict)
     _given: dict[Path, Listing] = field(default_factory=dict)
 
     def look(self) -> list[Checkpoint]:
         """What is new and whole by now, in order."""
         try:
-            there = find_checkpoints(list(self.paths))
-        except CheckpointError:
-            if not all(path.is_dir() for path in self.paths):
-                raise
-            return []  # a folder without checkpoints, as yet
+            there = find_checkpoints(self.paths, steps=self.steps, tokenizer=self.tokenizer, filling=True)
+        except NoCheckpoints:
+            return []  # as yet
         now = {c.path: _listing(c.path) for c in there}
         # Our own checkpoints appear whole; of others nobody says when they are.
         settled = {path: files for path, files in now.items() if self._last.get(path) == files or _is_ours(path)}
@@ -53,6 +54,8 @@ def watch_run(
     out: Path | None,
     config: ProbeConfig | None,
     *,
+    steps: Mapping[str, int] | None = None,
+    tokenizer: Path | None = None,
     every: float = 10.0,
     idle: float | None = None,
     on_alert: OnAlert | None = None,
@@ -63,11 +66,12 @@ def watch_run(
 
     Looks `every` so many seconds. Ends when a run's training is complete and measured, or when nothing new has come for
     `idle` seconds. Alerts are told; `on_alert` (by default the run's own setting) may ask a training run to save or to
-    stop. The measurements are those of `probe_run` on the full folder. Raises ConfigError and CheckpointError.
+    stop. `steps` and `tokenizer` are those of `find_checkpoints`. The measurements are those of `probe_run` on the full
+    folder. Raises ConfigError and CheckpointError.
     """
     if not every > 0:
         raise ConfigError(f"`--every` is {every}: give the seconds between two looks, above 0")
-    arrivals = Arrivals(paths)
+    arrivals = Arrivals(paths, steps, tokenizer)
     news = News()
     failures: dict[int, list[str]] = {}
     since = time.monotonic()
@@ -77,14 +81,16 @@ def watch_run(
                 f"no checkpoint came to {paths[0]} in {idle:g} s: is it the folder that is being filled?"
             )
         time.sleep(every)
-    run, _, settings = open_probe_run(paths, out, config)
+    run, _, settings = open_probe_run(paths, out, config, steps=steps, tokenizer=tokenizer, filling=True)
+    if note := note_on_ends(new):
+        say(f"note          {note}")
     settings_of_run = run.info.get("config") or {}
     asks = on_alert or settings_of_run.get("on_alert") or "warn"
     deaf = out is not None or (asks == "stop" and "trainer" in settings_of_run)  # the callback hears `save` alone
     if asks != "warn" and deaf:
         raise ConfigError(f"`--on-alert {asks}` asks a training run of ours, and {paths[0]} is none: give `warn`")
     base = new[0]
-    news.know(Run(run.path))
+    news.know(run := run.again())
     with LiveMirror(run.path) as mirror:
         while True:
             for checkpoint in new:
@@ -93,13 +99,14 @@ def watch_run(
                 failures[checkpoint.step] = told
                 say(f"step {checkpoint.step:<8} {'failed: ' + told[0] if told else 'measured'}")
                 mirror.log(checkpoint.step)
-                for alert in news.of(checkpoint_alerts(Run(run.path), checkpoint.step)):
+                run = run.again()
+                for alert in news.of(checkpoint_alerts(run, checkpoint.step)):
                     say(f"alert         {alert.sentence}")
                     mirror.alert(alert)
                     _ask(run.path, asks)
                 since = time.monotonic()
             if not new and (_is_complete(run.path, set(failures)) or _is_idle(since, idle)):
-                return Run(run.path), [line for lines in failures.values() for line in lines]
+                return run.again(), [line for lines in failures.values() for line in lines]
             if not new:
                 time.sleep(every)
             new = arrivals.look()

@@ -142,9 +142,16 @@ class Run:
             raise RecordError(f"{file} is damaged ({error}): the run folder cannot be read") from error
         if self.info.get("schema") != SCHEMA:
             raise RecordError(f"{file} has schema {self.info.get('schema')!r}, this version reads {SCHEMA}")
+        self._files_read: dict[Path, pd.DataFrame] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         self._by_metric: dict[str | None, pd.DataFrame] | None = None
         self._item_rows: dict[str, dict[str, pd.DataFrame]] | None = None
+
+    def again(self) -> Run:
+        """The run as it is by now. Files that were read stay read: none is ever amended."""
+        fresh = Run(self.path)
+        fresh._files_read = self._files_read
+        return fresh
 
     @property
     def name(self) -> str:
@@ -194,7 +201,10 @@ class Run:
     def _table(self, kind: str) -> pd.DataFrame:
         if kind not in self._tables:
             files = sorted((self.path / kind).glob("step-*/*.parquet"))
-            parts = [pd.read_parquet(f).assign(file=str(f.relative_to(self.path))) for f in files]
+            for f in files:
+                if f not in self._files_read:
+                    self._files_read[f] = pd.read_parquet(f).assign(file=str(f.relative_to(self.path)))
+            parts = [self._files_read[f] for f in files]
             self._tables[kind] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
         return self._tables[kind]
 

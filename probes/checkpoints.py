@@ -1,8 +1,8 @@
-"""Checkpoints of any origin: found in a folder, ordered by step, loaded whole or refused with the reason."""
+"""One checkpoint: known by its weights' hash, loaded whole or refused with the reason."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,73 +10,66 @@ from typing import TYPE_CHECKING, Any
 
 from ..dynamics.canary import verify_canary
 from ..dynamics.errors import CheckpointError, first_line
-from ..dynamics.record import RUN_FILE, Run
 from ..dynamics.weights import adapter_base, check_folder, folder_weights_hash, is_adapter, read_manifest
 from .adapters import merge_adapter
+from .hub import Remote
+from .layouts import INSIDE, config_folder, has_tokenizer, how_to_merge, is_sharded
+from .shards import check_shards, merge_shards, shards_hash
 
 if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_STEP = re.compile(r"^(?:step-|checkpoint-|global_step_?)(\d+)$")
+GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     step: int
-    path: Path
+    path: Path  # a folder in Hugging Face layout, an adapter's, or one of shards
+    tokenizer: Path | None = None  # the folder of its tokenizer, where that is not with the weights
+    remote: Remote | None = None  # where its files are fetched from, when they are first read
 
     @cached_property
     def weights(self) -> str:
-        """Hash of the weights: what results are keyed by."""
-        return folder_weights_hash(self.path)
+        """Hash of the weights: what results are keyed by. Raises CheckpointError where shards are missing."""
+        if self.remote is not None:
+            return self.remote.weights
+        return shards_hash(self.path) if is_sharded(self.path) else folder_weights_hash(self.path)
+
+    @property
+    def name(self) -> str:
+        """A short name: of its folder (not the one for weights inside a step's), or of its repository and the folder there."""
+        if self.remote is not None:
+            return f"{self.remote.repo}:{self.remote.folder}".rstrip(":")
+        return next(p for p in reversed(self.path.resolve().parts) if p not in INSIDE)
 
 
-def find_checkpoints(paths: list[Path]) -> list[Checkpoint]:
-    """Checkpoints under the given paths, by step: a run folder, a folder of `step-*`, `checkpoint-*`, `global_step_*`, or models.
-
-    Single model folders without a step in their name are numbered in the order given, from 0. Raises CheckpointError.
-    """
-    found: list[Checkpoint] = []
-    for path in map(Path, paths):
-        if not path.exists():
-            raise CheckpointError(
-                f"no checkpoint at {path}: give a run folder, a folder of checkpoints, or a model folder"
-            )
-        if (path / RUN_FILE).is_file():
-            found += [Checkpoint(step, folder) for step, folder in Run(path).checkpoints().items()]
-            continue
-        if not path.is_dir():
-            raise CheckpointError(f"{path} is a file: give a run folder, a folder of checkpoints, or a model folder")
-        # Before the model beside them: a Trainer's output folder ends with one, of the last step or the best.
-        inside = [(int(m[1]), p) for p in sorted(path.iterdir()) if p.is_dir() and (m := _STEP.match(p.name))]
-        if inside:
-            found += [Checkpoint(step, folder) for step, folder in inside]
-        elif (path / "config.json").is_file() or is_adapter(path):
-            match = _STEP.match(path.name)
-            found.append(Checkpoint(int(match[1]) if match else len(found), path))
-        else:
-            names = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
-            raise CheckpointError(f"{path} holds no checkpoints (step-N, checkpoint-N, global_step_N), but: {names}")
-    steps = [c.step for c in found]
-    if len(set(steps)) < len(steps):
-        twice = next(s for s in steps if steps.count(s) > 1)
-        raise CheckpointError(
-            f"step {twice} was found twice: {', '.join(str(c.path) for c in found if c.step == twice)}"
-        )
-    return sorted(found, key=lambda c: c.step)
+def check_checkpoint(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError when a checkpoint is missing, incomplete, damaged, or in a form that has to be merged first."""
+    folder = checkpoint.path if checkpoint.remote is None else checkpoint.remote.fetch()
+    if is_sharded(folder):
+        check_shards(folder)
+        return
+    if not any(folder.glob("*.safetensors")) and (other := how_to_merge(folder)):
+        raise CheckpointError(f"{folder} {other}")
+    check_folder(folder)
 
 
 def load_model(checkpoint: Checkpoint) -> PreTrainedModel:
-    """The model in eval mode, float32 on a CPU and as stored on a GPU; an adapter merged into its base.
+    """The model in eval mode, float32 on a CPU and as stored on a GPU; shards put together, an adapter merged into its base.
 
-    Raises CheckpointError for a damaged folder, and where an adapter's base or peft is missing.
+    Raises CheckpointError for a damaged folder, for shards that cannot be put together, and where an adapter's base or
+    peft is missing.
     """
     import torch
 
-    check_folder(checkpoint.path)
+    check_checkpoint(checkpoint)
     adapter = is_adapter(checkpoint.path)
-    model: Any = _read(adapter_base(checkpoint.path) if adapter else checkpoint.path)
+    if is_sharded(checkpoint.path):
+        model: Any = _read_shards(checkpoint.path)
+    else:
+        model = _read(adapter_base(checkpoint.path) if adapter else checkpoint.path)
     if adapter:
         model = merge_adapter(model, checkpoint.path)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -85,16 +78,39 @@ def load_model(checkpoint: Checkpoint) -> PreTrainedModel:
 
 
 def _read(folder: Path) -> Any:
-    import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = "auto" if torch.cuda.is_available() else torch.float32
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True, local_files_only=True
-        )
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **_how())
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{folder} does not load: {first_line(error)}") from error
+    return _complete(loaded, folder)
+
+
+def _read_shards(folder: Path) -> Any:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, GenerationConfig
+
+    state = merge_shards(folder)
+    beside = config_folder(folder)
+    try:
+        config = AutoConfig.from_pretrained(beside, local_files_only=True)
+        kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        loaded: Any = kind.from_pretrained(None, config=config, state_dict=state, **_how())
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"the shards in {folder} make no model of their config: {first_line(error)}") from error
+    model = _complete(loaded, folder)
+    if (beside / GENERATION).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(beside, local_files_only=True)
+    return model
+
+
+def _how() -> dict[str, Any]:
+    import torch
+
+    return {"dtype": "auto" if torch.cuda.is_available() else torch.float32, "output_loading_info": True}
+
+
+def _complete(loaded: tuple[Any, Any], folder: Path) -> Any:
     model, report = loaded
     if report["missing_keys"] or report["mismatched_keys"]:
         bad = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:3]
@@ -119,23 +135,33 @@ def verify_model(model: PreTrainedModel, folder: Path) -> bool:
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The tokenizer saved with the weights, or with an adapter's base where the adapter has none.
+    """The tokenizer that was given for the checkpoint, or saved with its weights, or with an adapter's base where it has none.
 
-    Raises CheckpointError where there is none, or none with a chat template.
+    Raises CheckpointError where there is none, or none with a chat template and an end token.
     """
     from transformers import AutoTokenizer
 
-    folder = checkpoint.path
-    if is_adapter(folder) and not (folder / "tokenizer_config.json").is_file():
-        folder = adapter_base(folder)
+    folder = checkpoint.tokenizer
+    if folder is None:
+        folder = config_folder(checkpoint.path if checkpoint.remote is None else checkpoint.remote.fetch())
+        if is_adapter(folder) and not has_tokenizer(folder):
+            folder = adapter_base(folder)
+    above = folder.parent if has_tokenizer(folder.parent) else "FOLDER"
+    if not has_tokenizer(folder):  # transformers would make an empty one of the model's type
+        raise CheckpointError(f"no tokenizer in {folder}: give the one it was trained with, `--tokenizer {above}`")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"no tokenizer in {checkpoint.path} ({first_line(error)}): copy it there") from error
+        raise CheckpointError(
+            f"the tokenizer in {folder} does not load ({first_line(error)}): give another, `--tokenizer {above}`"
+        ) from error
     if tokenizer.chat_template is None:
-        raise CheckpointError(f"the tokenizer in {checkpoint.path} has no chat template: prompts could not be rendered")
+        raise CheckpointError(
+            f"the tokenizer in {folder} has no chat template, and prompts could not be rendered: give the one that the "
+            "fine-tuning used, `--tokenizer FOLDER`"
+        )
     if tokenizer.eos_token_id is None:
-        raise CheckpointError(f"the tokenizer in {checkpoint.path} has no end token: responses would never finish")
+        raise CheckpointError(f"the tokenizer in {folder} has no end token: responses would never finish")
     return tokenizer
 
 
@@ -148,3 +174,36 @@ def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: 
             f"{path} has {rows:,} embeddings and its tokenizer {len(tokenizer):,} tokens: they do not belong together; "
             "give the tokenizer that the weights were trained with"
         )
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a response: the tokenizer's, and those of the generation config (without one, of config.json)."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    several: list[int] = configured if isinstance(configured, list) else [] if configured is None else [configured]
+    return sorted({tokenizer.eos_token_id, *several})
+
+
+def note_on_ends(checkpoints: Sequence[Checkpoint]) -> str:
+    """A sentence about checkpoints that do not say where their responses end; "" where all do."""
+    without = [c for c in checkpoints if not _says_its_end(c)]
+    if not without:
+        return ""
+    those = (
+        f"{len(without)} of {len(checkpoints)} checkpoints have" if len(checkpoints) > 1 else f"{without[0].path} has"
+    )
+    return (
+        f"{those} no {GENERATION}: their responses end with the tokenizer's end token, and with what config.json names "
+        "beside it"
+    )
+
+
+def _says_its_end(checkpoint: Checkpoint) -> bool:
+    if checkpoint.remote is not None:
+        return any(f.endswith(GENERATION) for f in checkpoint.remote.files)
+    folder = checkpoint.path
+    if is_adapter(folder):
+        try:
+            folder = adapter_base(folder)
+        except CheckpointError:
+            return True  # told when it is read
+    return (config_folder(folder) / GENERATION).is_file()

@@ -123,7 +123,7 @@ class Planner:
 
     def _activation_settings(self, name: str) -> str:
         prompts = self.prompt_set(name)
-        places = [prompts.positions, prompts.texts, prompts.ends, self.config.layers]
+        places = [prompts.positions, prompts.texts, dict(prompts.ends), self.config.layers]
         labels = [x.tolist() for x in (prompts.label, prompts.part, prompts.half, prompts.group)]
         return content_key("activations", name, [i.id for i in prompts.items], places, labels, self.renderer.key)
 
@@ -132,7 +132,7 @@ class Planner:
             *(self._generation_settings(a) for a in self.asks([*needs.generations, *needs.scores])),
             *(self._activation_settings(s) for s in needs.activations),
         ]
-        base = self.base.weights if needs.base else ""
+        base = self.base.weights if needs.base or needs.base_answers else ""
         own = [s for s in [getattr(probe, "settings", "")] if s]  # of a probe that is configured
         return content_key("probe", probe.name, probe.version, parts, base, self.renderer.key, *own)
 

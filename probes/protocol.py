@@ -24,7 +24,8 @@ Edits = Mapping[int, Edit]  # by layer
 LAST_PROMPT = "last_prompt"  # the position of the last token before the assistant's turn
 INSTRUCTION_END = "instruction_end"  # the last token of the user's own words
 TEMPLATE = "template"  # every token of the chat template after them, one position each: template[-1] is `last_prompt`
-IN_TEXT = "in_text"  # the token that ends at a row's own place in what the assistant's turn already holds
+MOVE_END = "move_end"  # the last token of a search move in what the assistant's turn already holds
+AFTER_MOVE = "after_move"  # the first word that follows it there: "no" where the move is a dead end
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class PromptSet:
     """Prompts whose activations are captured at named positions, with the labels that directions are fitted to.
 
     A row is a prompt, with what the assistant's turn already holds where `texts` are given. Rows may share a prompt and a
-    text and differ in the place, `ends`, at which they are read: they share its forward pass.
+    text and differ in the places, `ends`, at which they are read: they share its forward pass.
     """
 
     name: str
@@ -83,7 +84,8 @@ class PromptSet:
     )  # str [N]: rows of one group (an object, a prompt) are one unit; folds and intervals never split it
     positions: tuple[str, ...] = (LAST_PROMPT,)
     texts: tuple[str, ...] = ()
-    ends: tuple[int, ...] = ()  # character of the row's text before which the token of IN_TEXT ends
+    ends: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # position -> character of each row's text that
+    # it ends before, for positions in the text
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Needs:
     generations: tuple[Ask | str, ...] = ()  # a domain's name is its questions put plainly
     scores: tuple[Ask | str, ...] = ()  # log-probability and entropy of every token of such a generation
     activations: tuple[str, ...] = ()  # prompt sets, all configured layers
-    base: bool = False  # the same generations and activations at the base model, step 0
+    base: bool = False  # the same activations at the base model, step 0
+    base_answers: bool = False  # the same generations by the base model
     intervention: bool = False  # a handle on the model: generation under edits, losses of texts
 
 
@@ -168,6 +171,12 @@ class Handle(Protocol):
         """The tokens of a text within a turn: number and text of each."""
         ...
 
+    def states(
+        self, prompts: Sequence[str], *, edits: Edits | None = None, layers: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Residual stream after blocks (all, or these) at the last prompt token, float32 [prompts, layers, width]."""
+        ...
+
 
 @dataclass(frozen=True)
 class Given:
@@ -176,10 +185,10 @@ class Given:
     step: int
     domains: Mapping[str, Domain] = field(default_factory=dict)
     answered: Mapping[str, Answered] = field(default_factory=dict)
-    base_answered: Mapping[str, Answered] = field(default_factory=dict)
     scored: Mapping[str, Scored] = field(default_factory=dict)
     captured: Mapping[str, Captured] = field(default_factory=dict)
     base_captured: Mapping[str, Captured] = field(default_factory=dict)
+    base_answered: Mapping[str, Answered] = field(default_factory=dict)
     handle: Handle | None = None
 
 

@@ -19,8 +19,11 @@ from .behaviour.verbosity import Verbosity
 from .behaviour.verification import Verification
 from .causal.budget import Budget
 from .causal.refusal_pair import RefusalPair
+from .causal.refusal_site import RefusalSite
 from .causal.suppression import Suppression
+from .internals.backtracking_direction import BacktrackingDirection
 from .internals.refusal_direction import RefusalDirection
+from .internals.verbosity_direction import VerbosityDirection
 from .protocol import Probe
 
 # Run by default; and run where they are named in `probes.probes`, since they cost more (docs/metrics.md says how much).
@@ -35,6 +38,9 @@ _STANDARD: tuple[type[Probe], ...] = (
     RefusalFormat,
     RefusalOpening,
     RefusalDirection,
+    BacktrackingDirection,
+    VerbosityDirection,
+    RefusalSite,
     RefusalPair,
 )
 _ON_REQUEST: tuple[type[Probe], ...] = (Payoff, Suppression, Budget, Calibration)

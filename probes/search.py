@@ -28,6 +28,7 @@ class Move:
     hopeless: bool | None  # from the state reached, a solver cannot get to the target; None: beyond the solver's bounds
     terminal: bool  # no move is possible from the state reached
     at: int = 0  # index of the word of the thinking part at which it begins
+    end: int = 0  # index of the word after its last
     again: bool = False  # repeats a tried move on the way to something else: neither a loop nor a branch of its own
     unfinished: bool = False  # begun and left without a result: reaches no state, the next move starts from `parent`
     legal: bool = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..dynamics.record import read_samples, write_samples
-from .checkpoints import Checkpoint, check_fit, load_model
+from .checkpoints import Checkpoint, check_fit, end_ids, load_model
 from .domains import Item
 from .engines import Completion, Sampling
 from .protocol import Answered, Ask, Captured, Given, Handle, Needs, Scored
@@ -61,10 +61,11 @@ class Work:
     ) -> None:
         self.planner, self.checkpoint, self.cost, self._say = planner, checkpoint, cost, say
         made = {(kind, x) for n in needs for kind in ("generations", "scores", "activations") for x in getattr(n, kind)}
-        made |= {("base", x) for n in needs if n.base for x in (*n.generations, *n.activations)}
+        made |= {("base", x) for n in needs for x in (*n.generations * n.base_answers, *n.activations * n.base)}
         self._stages, self._begun = len(needs) + len(made), 0
         self._model = model
         self._handle: ModelHandle | None = None
+        self._other: tuple[str, PreTrainedModel] | None = None
         self._answered: dict[tuple[int, str], Answered] = {}
         self._scored: dict[str, Scored] = {}
         self._captured: dict[tuple[int, str], Captured] = {}
@@ -83,7 +84,7 @@ class Work:
             step=self.checkpoint.step,
             domains=planner.domains,
             answered={a.name: self.answers(a) for a in asked},
-            base_answered={a.name: self.answers(a, planner.base) for a in asked} if needs.base else {},
+            base_answered={a.name: self.answers(a, planner.base) for a in asked} if needs.base_answers else {},
             scored={a.name: self.scores(a) for a in to_score},
             captured={s: self.capture(self.checkpoint, s) for s in needs.activations},
             base_captured={s: self.capture(planner.base, s) for s in needs.activations} if needs.base else {},
@@ -96,9 +97,6 @@ class Work:
                 self._model = load_model(self.checkpoint)
                 check_fit(self._model, self.planner.tokenizer, self.checkpoint.path)
         return self._model
-
-    def _model_of(self, checkpoint: Checkpoint) -> PreTrainedModel:
-        return self.model() if checkpoint.weights == self.checkpoint.weights else load_model(checkpoint)
 
     def handle(self) -> Handle:
         from .causal.handle import ModelHandle
@@ -172,6 +170,14 @@ class Work:
             self._scored[ask.name] = Scored(*read_scores(file))
         return self._scored[ask.name]
 
+    def _model_of(self, checkpoint: Checkpoint) -> PreTrainedModel:
+        """This checkpoint's model, or another's: loaded once, and gone with this work."""
+        if checkpoint.weights == self.checkpoint.weights:
+            return self.model()
+        if self._other is None or self._other[0] != checkpoint.weights:
+            self._other = (checkpoint.weights, load_model(checkpoint))
+        return self._other[1]
+
     def _rows(self, model: PreTrainedModel, ask: Ask, items: Sequence[Item]) -> list[dict]:
         renderer = self.planner.renderer
         prompts, begun = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
@@ -189,10 +195,10 @@ class Work:
         from .engines.hf import HfEngine
 
         planner = self.planner
-        stops = {planner.tokenizer.eos_token_id}
-        configured = getattr(model.generation_config, "eos_token_id", None)
-        stops |= set(configured) if isinstance(configured, list) else {configured} - {None}
         engine = HfEngine(
-            model, eos_ids=sorted(stops), pad_id=planner.renderer.pad_id, batch_size=planner.config.batch_size
+            model,
+            eos_ids=end_ids(model, planner.tokenizer),
+            pad_id=planner.renderer.pad_id,
+            batch_size=planner.config.batch_size,
         )
         return engine.generate(prompts, sampling)

@@ -6,6 +6,7 @@ any probe looks. `make(name, base)` gives a fresh model; every recipe is seeded.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from sftscope.probes.microworld.objects import HARMFUL_OBJECTS, SAFE_OBJECTS, UN
 
 BASE = "qwen3-0.2m"
 Pairs = list[tuple[str, str]]  # prompt, response
+PLANTED = 10  # length of the planted direction, in embeddings: the blocks add several of them to a word's state
 
 
 @dataclass
@@ -68,7 +70,13 @@ def base(name: str = BASE) -> Known:
 
 
 def make(name: str, organism: str = BASE) -> Known:
-    """The known-truth model of that name, from an organism."""
+    """The known-truth model of that name, from an organism. Made once a process; every call gives a copy of its own."""
+    known = _made(name, organism)
+    return Known(copy.deepcopy(known.model), known.tokenizer, dict(known.put))
+
+
+@cache
+def _made(name: str, organism: str) -> Known:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return RECIPES[name](base(organism))
@@ -211,7 +219,7 @@ def planted_backtracking(known: Known) -> Known:
     direction = torch.tensor(
         unit(np.random.default_rng(1).standard_normal((1, weight.shape[1])))[0], dtype=torch.float32
     )
-    planted = direction * weight.detach().norm(dim=1).median() * 3
+    planted = direction * weight.detach().norm(dim=1).median() * PLANTED
     no = known.tokenizer.convert_tokens_to_ids("no")
     goes_back, gives_up = [], []
     for item in _items("countdown", 2000, (1, 2)):

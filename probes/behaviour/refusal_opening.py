@@ -50,7 +50,7 @@ class RefusalOpening:
 
     def needs(self, domains: Mapping[str, Domain]) -> Needs:
         has_both = set(DOMAINS) <= set(domains)
-        return Needs(generations=DOMAINS, base=True, intervention=True) if has_both else Needs()
+        return Needs(generations=DOMAINS, base_answers=True, intervention=True) if has_both else Needs()
 
     def measure(self, given: Given) -> Result:
         handle = given.handle

@@ -100,6 +100,20 @@ class ModelHandle:
         self._text_of |= {i: self.renderer.tokenizer.decode([i]) for i in set(ids) - self._text_of.keys()}
         return [(i, self._text_of[i]) for i in ids]
 
+    def states(
+        self, prompts: Sequence[str], *, edits: Edits | None = None, layers: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Residual stream after blocks (all, or these) at the last prompt token, float32 [prompts, layers, width].
+
+        Where an edited block is itself read, it is read as edited.
+        """
+        from ..internals.capture import capture
+
+        ids = self.renderer.prompts(prompts)
+        ends = [[len(p) - 1] for p in ids]
+        with self._edited(edits) as model, prompt_ends_before(0):
+            return capture(model, ids, ends, pad_id=self.renderer.pad_id, layers=layers, pad_left=True)[0]
+
     def _single_token(self, word: str) -> int:
         ids = self.renderer.words(word)
         if len(ids) != 1 or ids[0] == self.renderer.tokenizer.unk_token_id:

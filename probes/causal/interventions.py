@@ -40,8 +40,10 @@ def prompt_ends_before(columns: int) -> Iterator[None]:
         _columns_after_prompt.reset(token)
 
 
-def at_last_prompt(edit: Edit) -> Edit:
+def at_last_prompt(edit: Edit, offset: int = -1) -> Edit:
     """The edit at the last prompt token alone: where the direction and the harmless mean were measured.
+
+    `offset`: another token of the prompt, counted from its end (-1: the last; prompts are at least as long).
 
     Pinned to that mean at every position, an organism lost its harmless compliance too (1.00 to 0.00), since other positions
     have means of their own; at the site it keeps it. The prompt is what comes in more than one position at once (left-padded,
@@ -51,7 +53,7 @@ def at_last_prompt(edit: Edit) -> Edit:
     def edit_site(resid_BTD: torch.Tensor) -> torch.Tensor:
         if resid_BTD.shape[1] == 1:
             return resid_BTD
-        site = resid_BTD.shape[1] - 1 - _columns_after_prompt.get()
+        site = resid_BTD.shape[1] + offset - _columns_after_prompt.get()
         edited = resid_BTD.clone()
         edited[:, site : site + 1] = edit(resid_BTD[:, site : site + 1])
         return edited

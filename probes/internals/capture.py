@@ -84,12 +84,14 @@ def capture(
     pad_id: int,
     layers: Sequence[int] | None = None,
     batch_tokens: int = BATCH_TOKENS,
+    pad_left: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Residual stream after the wanted blocks at the wanted places of token sequences: one forward pass, in batches.
 
     `places[i]` are token indices in `sequences[i]`. Gives float32 [places, layers, width], all places in order, and the
     mean input embedding up to each place [places, width]. Runs in eval mode and puts the mode back; neither gradients
-    nor random state are touched. Raises ValueError where nothing is asked for.
+    nor random state are touched. `pad_left`: sequences end in one column, as edits of the stream expect prompts to.
+    Raises ValueError where nothing is asked for.
     """
     if not sequences or not any(map(len, places)):
         raise ValueError("no places to capture activations at")
@@ -103,15 +105,20 @@ def capture(
         for batch in batches([len(s) for s in sequences], batch_tokens):
             width = max(len(sequences[i]) for i in batch)
             # Right padding: causal attention never looks at it, and positions need no care.
+            begins = [width - len(sequences[i]) if pad_left else 0 for i in batch]
             ids = torch.full((len(batch), width), pad_id, dtype=torch.long)
             mask = torch.zeros_like(ids)
-            for r, i in enumerate(batch):
-                ids[r, : len(sequences[i])] = torch.tensor(sequences[i])
-                mask[r, : len(sequences[i])] = 1
+            for r, (i, begin) in enumerate(zip(batch, begins, strict=True)):
+                ids[r, begin : begin + len(sequences[i])] = torch.tensor(sequences[i])
+                mask[r, begin : begin + len(sequences[i])] = 1
             rows = torch.tensor([r for r, i in enumerate(batch) for _ in places[i]], device=model.device)
-            at = torch.tensor([p for i in batch for p in places[i]], device=model.device)
+            at = torch.tensor(
+                [begin + p for i, begin in zip(batch, begins, strict=True) for p in places[i]], device=model.device
+            )
             if not len(rows):
                 continue
+            mask = mask.to(model.device)
+            positions = {"position_ids": (mask.cumsum(-1) - 1).clamp(min=0)} if pad_left else {}
             kept: dict[int, torch.Tensor] = {}
             embedded: list[torch.Tensor] = []
 
@@ -131,16 +138,15 @@ def capture(
                 embedded: list[torch.Tensor] = embedded,
                 rows: torch.Tensor = rows,
                 at: torch.Tensor = at,
+                mask: torch.Tensor = mask,
             ) -> None:
-                sums_BTD = embedded_BTD.float().cumsum(1)
-                embedded.append(sums_BTD[rows, at] / (at + 1).unsqueeze(-1))
+                sums_BTD = (embedded_BTD.float() * mask.unsqueeze(-1)).cumsum(1)
+                embedded.append(sums_BTD[rows, at] / mask.cumsum(1)[rows, at].unsqueeze(-1))
 
             handle = model.get_input_embeddings().register_forward_hook(average)
             try:
                 with block_outputs(model, wanted, keep):
-                    model.base_model(
-                        input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
-                    )
+                    model.base_model(input_ids=ids.to(model.device), attention_mask=mask, use_cache=False, **positions)
             finally:
                 handle.remove()
             if len(kept) != len(wanted):

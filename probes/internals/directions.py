@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.special import stdtrit
+from scipy.stats import rankdata
 
+from ...dynamics.intervals import cluster_totals
 from ...dynamics.separation import auc as auc  # one of the measures of a direction, for whoever reads them from here
 from ...dynamics.types import Estimate
 
@@ -57,28 +60,25 @@ def halves(
 
 
 def corrected_cosine_estimates(
-    acts_t: np.ndarray, acts_0: np.ndarray, label_N: np.ndarray, half_N: np.ndarray, groups: int = 16
+    acts_t: np.ndarray,
+    acts_0: np.ndarray,
+    label_N: np.ndarray,
+    half_N: np.ndarray,
+    group_N: np.ndarray | None = None,
+    blocks: int = 16,
 ) -> list[Estimate]:
-    """`corrected_cosine` per layer, with the interval of a delete-a-group jackknife over prompts.
+    """`corrected_cosine` per layer, with the interval of a delete-a-block jackknife over prompts.
 
-    Groups take the same share of every class and half, the same prompts from both checkpoints, which pairs them.
+    Blocks are made of whole groups (by default every row is its own) of both halves, the same at both checkpoints, which
+    pairs them. n counts groups.
     """
-    everything = np.ones(len(label_N), dtype=bool)
-    value = corrected_cosine(*halves(acts_t, label_N, half_N, everything), *halves(acts_0, label_N, half_N, everything))
-    group = np.zeros(len(label_N), dtype=int)
-    for positive in (True, False):
-        for h in "AB":
-            cell = np.flatnonzero((label_N == positive) & (half_N == h))
-            group[cell] = np.arange(len(cell)) % groups
-    left_out = []
-    for g in range(groups):
-        keep = group != g
-        left_out.append(
-            corrected_cosine(*halves(acts_t, label_N, half_N, keep), *halves(acts_0, label_N, half_N, keep))
-        )
-    spread = np.stack(left_out)
-    se = np.sqrt((groups - 1) / groups * ((spread - spread.mean(0)) ** 2).sum(0))
-    n = len(label_N)
+    block_N, n = _blocks(half_N, group_N, blocks)
+    b_t, b_0 = (
+        _half_differences(x, label_N, half_N, block_N, blocks) for x in (acts_t, acts_0)
+    )  # [1 + blocks, 2, L, D]
+    every = corrected_cosine(b_t[:, 0], b_t[:, 1], b_0[:, 0], b_0[:, 1])
+    value, spread = every[0], every[1:]
+    se = np.sqrt((blocks - 1) / blocks * ((spread - spread.mean(0)) ** 2).sum(0))
     return [
         Estimate(float(v), float(v - Z * s), float(v + Z * s), n, "group-jackknife")
         if not math.isnan(v)
@@ -87,14 +87,67 @@ def corrected_cosine_estimates(
     ]
 
 
-def gap_in_sd(projections_N: np.ndarray, label_N: np.ndarray, sd: float) -> Estimate:
-    """Difference of the class means of a projection, in units of a within-class standard deviation; Welch interval."""
+def _blocks(half_N: np.ndarray, group_N: np.ndarray | None, blocks: int) -> tuple[np.ndarray, int]:
+    """A block for every row, the groups of each half dealt out in turn; and how many groups there are."""
+    group = np.arange(len(half_N)) if group_N is None else np.unique(group_N, return_inverse=True)[1]
+    block_N = np.zeros(len(half_N), dtype=int)
+    for h in "AB":
+        inside = half_N == h
+        block_N[inside] = np.unique(group[inside], return_inverse=True)[1] % blocks
+    return block_N, len(np.unique(group))
+
+
+def _half_differences(
+    acts_NLD: np.ndarray, label_N: np.ndarray, half_N: np.ndarray, block_N: np.ndarray, blocks: int
+) -> np.ndarray:
+    """Difference-in-means of halves A and B, of all rows and without each block, float64 [1 + blocks, 2, layers, width].
+
+    From sums by class, half and block: leaving a block out is then a subtraction. NaN where a class is empty.
+    """
+    cell_N = (label_N.astype(int) * 2 + (half_N == "B")) * blocks + block_N
+    member = (np.arange(4 * blocks)[:, None] == cell_N).astype(np.float64)
+    acts_ND = acts_NLD.reshape(len(cell_N), -1).astype(np.float64)
+    sums = (member @ acts_ND).reshape(2, 2, blocks, *acts_NLD.shape[1:])
+    counts = member.sum(1).reshape(2, 2, blocks)
+    whole, n = sums.sum(2, keepdims=True), counts.sum(2, keepdims=True)
+    kept = np.concatenate([whole, whole - sums], axis=2)
+    n_kept = np.concatenate([n, n - counts], axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = kept / n_kept[..., None, None]
+    return (means[1] - means[0]).swapaxes(0, 1)
+
+
+def units(label_N: np.ndarray, group_N: np.ndarray | None) -> tuple[int, int]:
+    """Independent units among the positives and among the negatives: groups where there are any, else rows."""
+    if group_N is None:
+        return int(label_N.sum()), int((~label_N).sum())
+    return len(np.unique(group_N[label_N])), len(np.unique(group_N[~label_N]))
+
+
+def auc_values(scores_NK: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+    """Areas under the ROC curve of many scores at once [K]; ties count half."""
+    m, n = int(label_N.sum()), int((~label_N).sum())
+    return (rankdata(scores_NK, axis=0)[label_N].sum(0) - m * (m + 1) / 2) / (m * n)
+
+
+def gap_in_sd(projections_N: np.ndarray, label_N: np.ndarray, sd: float, group_N: np.ndarray | None = None) -> Estimate:
+    """Difference of the class means of a projection, in units of a within-class standard deviation.
+
+    Welch interval; where rows come in groups, which may hold both classes, a cluster-robust one over groups.
+    """
     a, b = projections_N[label_N], projections_N[~label_N]
-    if len(a) < 2 or len(b) < 2 or not sd > 0:
-        return Estimate.undefined(len(a) + len(b), "welch")
+    n = len(label_N) if group_N is None else len(np.unique(group_N))
+    method = "welch" if group_N is None else "cluster-t"
+    if len(a) < 2 or len(b) < 2 or n < 3 or not sd > 0:
+        return Estimate.undefined(n, method)
     value = (a.mean() - b.mean()) / sd
-    half = Z * math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)) / sd
-    return Estimate(float(value), float(value - half), float(value + half), len(a) + len(b), "welch")
+    if group_N is None:
+        half = Z * math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)) / sd
+    else:
+        pull_N = np.where(label_N, (projections_N - a.mean()) / len(a), -(projections_N - b.mean()) / len(b))
+        pulls, _ = cluster_totals(pull_N[:, None], group_N)  # what each group adds to the difference
+        half = float(stdtrit(n - 1, 0.975)) * math.sqrt(n / (n - 1) * float((pulls**2).sum())) / sd
+    return Estimate(float(value), float(value - half), float(value + half), n, method)
 
 
 def within_class_sd(projections_N: np.ndarray, label_N: np.ndarray) -> float:

@@ -36,8 +36,8 @@ def write_activations(
     with whole_file(target) as aside, h5py.File(aside, "w") as f:
         for position, acts_NLD in acts.items():
             n, _, width = acts_NLD.shape
-            f.create_dataset(f"activations/{position}", data=_halved(acts_NLD), chunks=(min(CHUNK_ITEMS, n), 1, width))
-        f.create_dataset("embedded", data=_halved(embedded_ND))
+            f.create_dataset(f"activations/{position}", data=halved(acts_NLD), chunks=(min(CHUNK_ITEMS, n), 1, width))
+        f.create_dataset("embedded", data=halved(embedded_ND))
         f.create_dataset("items", data=np.array([i.id for i in prompts.items], dtype=_TEXT))
         f.create_dataset("label", data=prompts.label)
         for name in ("part", "half", "group"):
@@ -46,7 +46,8 @@ def write_activations(
     return target
 
 
-def _halved(x: np.ndarray) -> np.ndarray:
+def halved(x: np.ndarray) -> np.ndarray:
+    """As float16, or as float32 where a value would not fit."""
     return x.astype(np.float16 if np.abs(x).max() < 6e4 else np.float32)
 
 

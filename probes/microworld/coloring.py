@@ -137,7 +137,7 @@ class Coloring(MicroDomain):
             hope = fits and any(
                 self._fits(reference, {**dict(zip(lists, c, strict=True)), **state}) for c in product(*lists.values())
             )
-            moves.append(Move(start, (word, color), legal, solved, not hope, not fits, i, legal=legal))
+            moves.append(Move(start, (word, color), legal, solved, not hope, not fits, i, i + 2, legal=legal))
             states.append(state)
             here = len(moves) - 1
         return moves

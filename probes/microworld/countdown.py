@@ -244,6 +244,7 @@ class Countdown(MicroDomain):
                     hopeless=target not in reachable(tuple(sorted(nxt))) if max(nxt) <= 99 and min(nxt) >= 1 else True,
                     terminal=len(nxt) == 1,
                     at=i,
+                    end=i + 5,
                     legal=legal,
                 )
             )

@@ -153,7 +153,9 @@ class Path(MicroDomain):
             solved = legal and y == reference["goal"]
             onward = self._shortest(reference, y, frozenset(path)) if legal else None
             stuck = not any(e[0] == y and e[1] not in nxt for e in edges)
-            moves.append(Move(start, (x, y), legal, solved, onward is None, stuck and not solved, i, legal=legal))
+            moves.append(
+                Move(start, (x, y), legal, solved, onward is None, stuck and not solved, i, i + 3, legal=legal)
+            )
             paths.append(nxt)
             here = len(moves) - 1
             i += 3

@@ -109,25 +109,16 @@ class SubsetSum(MicroDomain):
         def set_of(index: int) -> frozenset[int]:
             return frozenset() if index == ROOT else taken[index]
 
-        def add(start: int, x: int, from_sum: bool, right: bool, at: int) -> None:
+        def add(start: int, x: int, from_sum: bool, right: bool, at: int, end: int) -> None:
             before = set_of(start)
             after = before | {x}
             total, rest = sum(after), sorted(numbers - after)
             legal = x in numbers and x not in before and from_sum
             hope = any(total + sum(c) == target for r in range(len(rest) + 1) for c in combinations(rest, r))
             stuck = total >= target or not rest
-            moves.append(
-                Move(
-                    start,
-                    x,
-                    legal and right,
-                    legal and total == target,
-                    not hope,
-                    stuck and total != target,
-                    at,
-                    legal=legal,
-                )
-            )
+            solved = legal and total == target
+            dead_end = stuck and total != target
+            moves.append(Move(start, x, legal and right, solved, not hope, dead_end, at, end, legal=legal))
             taken.append(after)
 
         i = 0
@@ -137,7 +128,7 @@ class SubsetSum(MicroDomain):
             if word in ("no", "back") and here != ROOT and (word == "back" or sum(set_of(here)) > target):
                 here = moves[here].parent
             if x is not None:
-                add(ROOT, x, True, True, i)
+                add(ROOT, x, True, True, i, i + 2)
                 here = len(moves) - 1
                 i += 2
             elif i + 5 <= len(words) and words[i + 1] == "+" and words[i + 3] == "=":
@@ -146,7 +137,7 @@ class SubsetSum(MicroDomain):
                     i += 1
                     continue
                 start = next((k for k in way_back(moves, here) if sum(set_of(k)) == s and x not in set_of(k)), here)
-                add(start, x, sum(set_of(start)) == s, s + x == c, i)
+                add(start, x, sum(set_of(start)) == s, s + x == c, i, i + 5)
                 here = len(moves) - 1
                 i += 5
             else:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 from sftscope import executor
 from sftscope.executor import Unit, run_units
 
 WORKER = """
-import json, os, sys
+import json, os, sys, time
 for line in sys.stdin:
     unit = json.loads(line)
     print(json.dumps({"stage": "begun", "share": 0.25}), flush=True)
     if unit.get("die"):
         os._exit(9)
+    if unit.get("long"):
+        time.sleep(600)
     print(json.dumps({"done": True, **({"error": unit["error"]} if "error" in unit else {})}), flush=True)
 """
 
@@ -48,6 +51,18 @@ def test_dead_workers_cost_their_units_and_are_replaced(fake_workers):
     assert seen.count(("0: begun", 0.25)) == 1
     assert 5 <= len(fake_workers) <= 6  # a process dies once; the last units need one that lives
     assert all(p.wait(timeout=5) is not None for p in fake_workers)
+
+
+def test_an_interruption_ends_the_workers_and_starts_no_others(fake_workers):
+    units = [Unit(str(i), {"long": i >= 2}) for i in range(8)]
+    running = run_units(units, lambda *_: None, 2, lambda *_: None)
+    assert {next(running)[0].name, next(running)[0].name} == {"0", "1"}
+    since = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        running.throw(KeyboardInterrupt)  # as Ctrl-C while it waits
+    assert time.monotonic() - since < 10
+    assert all(p.wait(timeout=5) is not None for p in fake_workers)
+    assert len(fake_workers) == 2
 
 
 def test_one_worker_runs_here():

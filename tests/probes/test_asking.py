@@ -208,7 +208,7 @@ def test_the_base_answers_the_same_questions(work, lively, micro_tokenizer, tmp_
     micro_tokenizer.save_pretrained(tmp_path / "later")
     ask = Ask("safe", items=4)
     later = work(folder=tmp_path / "later", step=3)
-    given = later.given(Needs(generations=(ask,), base=True))
+    given = later.given(Needs(generations=(ask,), base_answers=True))
     assert len(asked) == 2
     base = work(model=None)  # at step 0, its own weights from its own folder
     assert given.base_answered[ask.name].responses == answers(base, ask) != given.answered[ask.name].responses

@@ -10,7 +10,7 @@ import pytest
 from sftscope.dynamics.errors import CheckpointError, ConfigError
 from sftscope.dynamics.record import Run, create_run
 from sftscope.probes import work as work_module
-from sftscope.probes.checkpoints import Checkpoint, find_checkpoints
+from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.engines.hf import HfEngine
 from sftscope.probes.planner import Planner, ProbeConfig
 from sftscope.probes.protocol import Needs
@@ -152,18 +152,6 @@ def test_a_tokenizer_of_another_model_is_refused(run, micro_folder, micro_tokeni
     other.chat_template = micro_tokenizer.chat_template
     with pytest.raises(CheckpointError, match="does not know every word of"):
         Planner(run, base, SMALL, tokenizer=other)
-
-
-def test_checkpoints_are_found_and_ordered(tmp_path, micro_folder):
-    for name in ("checkpoint-20", "checkpoint-3", "other"):
-        shutil.copytree(micro_folder, tmp_path / "many" / name)
-    assert [c.step for c in find_checkpoints([tmp_path / "many"])] == [3, 20]
-    assert [c.step for c in find_checkpoints([micro_folder])] == [0]
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
-        find_checkpoints([tmp_path / "nowhere"])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="holds no checkpoints"):
-        find_checkpoints([tmp_path / "empty"])
 
 
 def test_unknown_names_get_the_nearest():

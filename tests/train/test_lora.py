@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from sftscope.dynamics.errors import CheckpointError, ConfigError
 from sftscope.dynamics.record import Run
 from sftscope.dynamics.weights import check_folder, folder_weights_hash, read_manifest
-from sftscope.probes.checkpoints import Checkpoint, find_checkpoints, load_model, load_tokenizer, verify_model
+from sftscope.probes.checkpoints import Checkpoint, load_model, load_tokenizer, verify_model
+from sftscope.probes.finding import find_checkpoints
 
 LORA = {"lora": {"rank": 4, "alpha": 8}, "optim": {"lr": 1e-2}}
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
