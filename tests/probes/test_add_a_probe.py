@@ -7,9 +7,9 @@ import types
 from pathlib import Path
 
 from sftscope.dynamics.record import Run, create_run
-from sftscope.probes import planner as planner_module
 from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.planner import Planner, ProbeConfig
+from sftscope.probes.registry import PROBES
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-probe.md"
 
@@ -19,7 +19,7 @@ def test_the_page_s_probe_works_as_written(tmp_path, micro_folder, monkeypatch):
     module = types.ModuleType("sftscope.probes.behaviour.hesitation")
     module.__package__ = "sftscope.probes.behaviour"
     exec(compile(source, "hesitation.py", "exec"), module.__dict__)
-    monkeypatch.setitem(planner_module.PROBES, "hesitation", module.Hesitation)
+    monkeypatch.setitem(PROBES, "hesitation", module.Hesitation)
 
     create_run(tmp_path / "run", {"config_hash": "x"})
     checkpoint = Checkpoint(0, micro_folder)

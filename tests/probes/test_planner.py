@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from sftscope.dynamics.errors import CheckpointError, ConfigError
 from sftscope.dynamics.record import Run, create_run
-from sftscope.probes import planner as planner_module
 from sftscope.probes import work as work_module
 from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.engines.hf import HfEngine
 from sftscope.probes.planner import Planner, ProbeConfig
 from sftscope.probes.protocol import Needs
+from sftscope.probes.registry import PROBES
 
 SMALL = ProbeConfig(items=12, domains=("countdown", "path", "harmful", "safe"))
 
@@ -40,7 +40,9 @@ def test_everything_is_made_once_and_then_skipped(run, micro_folder, monkeypatch
     monkeypatch.setattr(HfEngine, "generate", counting)
     checkpoint = Checkpoint(0, micro_folder)
     rows = Planner(run, checkpoint, SMALL).measure(checkpoint)
-    assert asked.count(12) == 4  # one pass a domain, however many probes read it
+    passes = [p.name.rpartition("-")[0] for p in (run / "samples").rglob("*.zst")]
+    assert set(SMALL.domains) < set(passes)
+    assert asked.count(12) == len(passes) == len(set(passes))  # one each, however many probes read it
     assert {r.probe for r in rows} == set(SMALL.probes)
     assert all(r.status == "ok" for r in rows)
     before = files(run)
@@ -101,7 +103,7 @@ class Broken:
 
 
 def test_a_failing_probe_is_recorded_as_failed_and_tried_again(run, micro_folder, monkeypatch):
-    monkeypatch.setitem(planner_module.PROBES, "broken", Broken)
+    monkeypatch.setitem(PROBES, "broken", Broken)
     config = ProbeConfig(items=6, domains=("countdown",), probes=("broken", "scores"), during=())
     checkpoint = Checkpoint(0, micro_folder)
     rows = Planner(run, checkpoint, config).measure(checkpoint)
