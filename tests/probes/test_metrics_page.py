@@ -9,6 +9,7 @@ from sftscope.dynamics import beyond_length, payoff, rescue, transfer
 from sftscope.probes.behaviour.judge import METRICS as JUDGE
 from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.planner import Planner, ProbeConfig
+from sftscope.probes.registry import PROBES
 from sftscope.train.heldout import METRICS as HELDOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -16,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 def test_every_metric_is_documented_and_every_documented_metric_exists(micro_folder, tmp_path):
     checkpoint = Checkpoint(0, micro_folder)
-    config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"))
+    config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"), probes=tuple(PROBES))
     measured = {r.metric for r in Planner(tmp_path, checkpoint, config).measure(checkpoint)}
     measured |= {"seconds", "tokens", "bytes", *HELDOUT, *JUDGE}
     measured |= {module.METRIC for module in (beyond_length, payoff, rescue, transfer)}
@@ -26,6 +27,6 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(micro_fol
         for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+|seconds|tokens|bytes)`", line)
     }
     abbreviated = {m for m in measured if re.fullmatch(r"backtracks_per_(terminal|inner)_opportunity", m)}
-    probes = {"scores", "backtracking", "verbosity", "refusal_direction", "refusal_pair"}
+    probes = set(PROBES)
     assert measured - abbreviated <= documented
     assert documented - probes <= measured
