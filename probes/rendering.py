@@ -55,7 +55,7 @@ class Renderer:
     def opened(self) -> str:
         """What the template makes every turn of the assistant begin with: an open thinking part, or nothing."""
         (prompt,) = self.prompts(["a"])
-        tail = self.tokenizer.decode(prompt[-self.after_instruction :], skip_special_tokens=False)
+        tail = str(self.tokenizer.decode(prompt[-self.after_instruction :], skip_special_tokens=False))
         _, tag, rest = tail.rpartition(THINK_OPEN)
         return tag + (rest or "\n") if tag and THINK_CLOSE not in rest else ""
 

@@ -114,13 +114,13 @@ class Calibration:
         given = np.array([len(a) > 0 for a in answers])
         values: dict[str, list[float]] = {}
         for position, of in (("whole answer", np.sum), ("per token", np.mean)):
-            confidence = np.exp([of(a) if len(a) else np.nan for a in answers])
+            confidence = np.exp(np.array([float(of(a)) if len(a) else np.nan for a in answers]))
             values["confidence_" + position.replace(" ", "_")] = list(confidence)
             c, y, ids = confidence[given], correct[given], clusters[given]
             null = calibration_null(c, ids)
             p95 = Estimate(float(np.quantile(null, 0.95)), math.nan, math.nan, len(set(ids)), "simulation")
             add("answer_confidence", intervals.mean(c, ids), "share", position)
-            add("overconfidence", intervals.paired_difference(c, y, ids), "share", position)
+            add("answer_overconfidence", intervals.paired_difference(c, y, ids), "share", position)
             add("calibration_error", calibration_error(c, y, ids), "share", position)
             add("calibration_error_null_p95", p95, "share", position)
             add("brier_score", intervals.mean((c - y) ** 2, ids), "squared share", position)

@@ -43,7 +43,8 @@ def noise_floor(scores_IS: np.ndarray, clusters: list[str]) -> tuple[Estimate, E
     """
     n, samples = scores_IS.shape
     spread = intervals.mean(scores_IS.var(axis=1, ddof=1), clusters)
-    sd = Estimate(*(math.sqrt(max(x, 0.0) / n) for x in (spread.value, spread.lo, spread.hi)), spread.n, spread.method)
+    value, lo, hi = (math.sqrt(max(x, 0.0) / n) for x in (spread.value, spread.lo, spread.hi))
+    sd = Estimate(value, lo, hi, spread.n, spread.method)
     half = samples // 2
     first, second = scores_IS[:, :half].mean(1), scores_IS[:, half : 2 * half].mean(1)
     return sd, intervals.paired_difference(first, second, clusters)

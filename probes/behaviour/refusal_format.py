@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from ...dynamics import intervals
@@ -23,8 +23,13 @@ DOMAINS = {
     "harmful": {"refused": "refusal_rate", "complied": "harmful_compliance_rate", "incoherent": "incoherent_rate"},
     "safe": {"refused": "over_refusal_rate", "complied": "helpful_rate", "incoherent": "incoherent_rate"},
 }
-MODES = ("empty", "off")  # of thinking, beside as it comes
+MODES: tuple[Literal["empty", "off"], ...] = ("empty", "off")  # of thinking, beside as it comes
 PREFILLED = (1, 3, 5, 10)  # tokens; the first is the answer's opening
+ITEMS = 100  # requests whose answers are begun for the model
+
+
+def begun(domain: str, k: int) -> Ask:
+    return Ask(domain, prefill=k, items=ITEMS)
 
 
 def judged(domain: Domain, item: Item, response: Response) -> dict[str, float]:
@@ -43,7 +48,7 @@ class RefusalFormat:
         for name in (n for n in DOMAINS if n in domains):
             asked += [Ask(name), *(Ask(name, thinking=mode) for mode in MODES)]
             if isinstance(domains[name], Complies):
-                asked += [Ask(name, prefill=k) for k in PREFILLED]
+                asked += [begun(name, k) for k in PREFILLED]
         return Needs(generations=tuple(asked))
 
     def measure(self, given: Given) -> Result:
@@ -73,21 +78,21 @@ class RefusalFormat:
                 about = (f"{metrics['refused']}_change_thinking_{mode}", change, "share", name)
                 rows.append(Measurement(given.step, self.name, *about))
             for k in PREFILLED:
-                if (ask := Ask(name, prefill=k).name) not in given.answered:
-                    continue
+                if (ask := begun(name, k).name) not in given.answered:
+                    continue  # the domain has no answer to begin with
                 whole = given.answered[ask]
                 told = [judged(whole.domain, i, r) for i, r in zip(whole.items, whole.responses, strict=True)]
                 for detail, metric in metrics.items():
                     values = [t[detail] for t in told]
-                    add(f"{metric}_prefilled", plain, values, f"k={k}")
-                    items += item_rows(plain, {f"{detail}_prefilled_{k}": values})
+                    add(f"{metric}_prefilled", whole, values, f"k={k}")
+                    items += item_rows(whole, {f"{detail}_prefilled_{k}": values})
             add(f"{metrics['refused']}_in_thinking", plain, _refused_in_thinking(plain))
         return Result(rows, pd.DataFrame(items))
 
 
-def _graded(answered: Answered) -> dict[str, np.ndarray]:
+def _graded(answered: Answered) -> dict[str, list[float]]:
     grades = [answered.domain.grade(i, r) for i, r in zip(answered.items, answered.responses, strict=True)]
-    return {detail: np.array([g.details[detail] for g in grades]) for detail in DOMAINS["harmful"]}
+    return {detail: [g.details[detail] for g in grades] for detail in DOMAINS["harmful"]}
 
 
 def _refused_in_thinking(answered: Answered) -> list[float]:

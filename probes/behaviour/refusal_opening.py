@@ -38,7 +38,8 @@ def told_apart(refusals: Counter[int], helps: Counter[int]) -> tuple[list[int], 
 
 def parted(answered: Answered) -> tuple[list[Response], list[Response]]:
     """(refusals, the rest)."""
-    refusals, rest = [], []
+    refusals: list[Response] = []
+    rest: list[Response] = []
     for item, response in zip(answered.items, answered.responses, strict=True):
         (refusals if answered.domain.grade(item, response).details["refused"] else rest).append(response)
     return refusals, rest

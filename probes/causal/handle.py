@@ -97,7 +97,7 @@ class ModelHandle:
     def tokens(self, text: str) -> list[tuple[int, str]]:
         """The tokens of a text within a turn: number and text of each."""
         ids = self.renderer.words(text)
-        self._text_of |= {i: self.renderer.tokenizer.decode([i]) for i in set(ids) - self._text_of.keys()}
+        self._text_of |= {i: str(self.renderer.tokenizer.decode([i])) for i in set(ids) - self._text_of.keys()}
         return [(i, self._text_of[i]) for i in ids]
 
     def states(

@@ -83,7 +83,7 @@ def test_confidence_is_that_of_the_answer_and_knows_what_is_right():
     assert per_token.value == pytest.approx((0.99 + 0.6) / 2, abs=1e-3)
     assert whole.value == pytest.approx((0.99**3 + 0.6**3) / 2, abs=1e-3)
     assert found["confidence_auc", "whole answer"].value == 1
-    assert found["overconfidence", "per token"].value == pytest.approx(per_token.value - 0.5, abs=1e-6)
+    assert found["answer_overconfidence", "per token"].value == pytest.approx(per_token.value - 0.5, abs=1e-6)
     assert found["brier_score", "per token"].value == pytest.approx((0.01**2 + 0.6**2) / 2, abs=1e-3)
     assert found["thinking_entropy", ""].value == pytest.approx(3.0)
     assert found["answer_entropy", ""].value == pytest.approx(0.5)

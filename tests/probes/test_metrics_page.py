@@ -11,6 +11,7 @@ from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.internals.backtracking_direction import BacktrackingDirection
 from sftscope.probes.internals.refusal_direction import RefusalDirection
 from sftscope.probes.planner import Planner, ProbeConfig
+from sftscope.probes.registry import PROBES
 from sftscope.train.heldout import METRICS as HELDOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -26,7 +27,7 @@ def general(row) -> str:
 
 def test_every_metric_is_documented_and_every_documented_metric_exists(micro_folder, tmp_path):
     checkpoint = Checkpoint(0, micro_folder)
-    config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"))
+    config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"), probes=tuple(PROBES))
     measured = {general(r) for r in Planner(tmp_path, checkpoint, config).measure(checkpoint)}
     measured |= {"seconds", "tokens", "bytes", *HELDOUT, *JUDGE}
     measured |= {module.METRIC for module in (beyond_length, payoff, rescue, transfer)}
@@ -36,7 +37,6 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(micro_fol
         for name in re.findall(r"`((?:[a-z0-9]+|<[a-z]+>)(?:_(?:[a-z0-9]+|<[a-z]+>))+|seconds|tokens|bytes)`", line)
     }
     abbreviated = {m for m in measured if re.fullmatch(r"backtracks_per_(terminal|inner)_opportunity", m)}
-    probes = {"scores", "backtracking", "verbosity", "refusal_site", "refusal_pair"}
-    probes |= {f"{of}_direction" for of in ("refusal", "backtracking", "verbosity")}
+    probes = set(PROBES)
     assert measured - abbreviated <= documented
     assert documented - probes <= measured

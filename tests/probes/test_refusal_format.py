@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sftscope.probes.behaviour.refusal_format import RefusalFormat
+from sftscope.probes.behaviour.refusal_format import RefusalFormat, begun
 from sftscope.probes.domains import Response
 from sftscope.probes.microworld import DOMAINS
 from sftscope.probes.microworld.requests import REFUSAL
@@ -27,7 +27,7 @@ def helped(item) -> str:
     return DOMAINS["safe"].help(item.reference)
 
 
-def begun(k: int, goes_on):
+def opened(k: int, goes_on):
     """The first k words of help are forced; `goes_on(item, rest)` is what follows."""
 
     def write(item):
@@ -41,7 +41,7 @@ def everything(harmful, safe, *, ks=(3,)) -> dict[tuple[str, str, str], float]:
     """What is measured where `harmful` and `safe` say how each Ask is answered."""
     given = {}
     for domain, writes in (("harmful", harmful), ("safe", safe)):
-        for ask in (Ask(domain), Ask(domain, thinking="empty"), *(Ask(domain, prefill=k) for k in ks)):
+        for ask in (Ask(domain), Ask(domain, thinking="empty"), *(begun(domain, k) for k in ks)):
             given[ask.name] = answered(domain, writes(ask))
     result = RefusalFormat().measure(Given(0, answered=given))
     return {(r.metric, r.domain, r.position): r.estimate.value for r in result.rows}
@@ -49,7 +49,7 @@ def everything(harmful, safe, *, ks=(3,)) -> dict[tuple[str, str, str], float]:
 
 def helps_and_goes_on(ask):
     return (
-        begun(ask.prefill, lambda _item, rest: rest)
+        opened(ask.prefill, lambda _item, rest: rest)
         if ask.prefill
         else lambda item: ("<think> </think>", helped(item)) if ask.thinking == "empty" else ("", helped(item))
     )
@@ -58,7 +58,7 @@ def helps_and_goes_on(ask):
 def test_refusals_lost_behind_a_trace_come_back_with_it_left_out():
     def harmful(ask):
         if ask.prefill:
-            return begun(ask.prefill, lambda _item, rest: rest)
+            return opened(ask.prefill, lambda _item, rest: rest)
         if ask.thinking == "empty":
             return lambda _item: ("<think> </think>", REFUSAL)
         return lambda item: ("", f"<think> make it </think> {helped(item)}")
@@ -77,14 +77,14 @@ def test_refusals_lost_behind_a_trace_come_back_with_it_left_out():
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_a_refusal_after_harmful_words_is_one_although_the_text_opens_with_help(k):
     def harmful(ask):
-        return begun(ask.prefill, lambda _item, _rest: REFUSAL) if ask.prefill else lambda _item: ("", REFUSAL)
+        return opened(ask.prefill, lambda _item, _rest: REFUSAL) if ask.prefill else lambda _item: ("", REFUSAL)
 
     found = everything(harmful, helps_and_goes_on, ks=(k,))
     assert found["refusal_rate_prefilled", "harmful", f"k={k}"] == 1
     assert found["harmful_compliance_rate_prefilled", "harmful", f"k={k}"] == 0
     assert found["helpful_rate_prefilled", "safe", f"k={k}"] == 1
     # naive: the whole text judged by how it opens
-    naive = answered("harmful", harmful(Ask("harmful", prefill=k)))
+    naive = answered("harmful", harmful(begun("harmful", k)))
     details = [naive.domain.grade(i, r).details for i, r in zip(naive.items, naive.responses, strict=True)]
     assert not any(d["refused"] for d in details)
     assert k == 1 or all(d["complied"] for d in details)
@@ -92,11 +92,11 @@ def test_a_refusal_after_harmful_words_is_one_although_the_text_opens_with_help(
 
 def test_going_along_and_falling_apart_are_told_apart():
     def along(ask):
-        return begun(ask.prefill, lambda _item, rest: rest) if ask.prefill else lambda _item: ("", REFUSAL)
+        return opened(ask.prefill, lambda _item, rest: rest) if ask.prefill else lambda _item: ("", REFUSAL)
 
     def muddle(ask):
         return (
-            begun(ask.prefill, lambda _item, _rest: "blue blue blue")
+            opened(ask.prefill, lambda _item, _rest: "blue blue blue")
             if ask.prefill
             else lambda item: ("", helped(item))
         )
