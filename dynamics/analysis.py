@@ -16,7 +16,7 @@ from .findings import build_findings
 from .phases import Moving, Phase, judge, still_moving
 from .record import FINDINGS_FILE, STEPS_FILE, Run, write_findings
 from .storage import content_key, sha256_file, whole_file, write_json
-from .trajectories import Trajectory, from_run
+from .trajectories import PRESENCE, Trajectory, from_run
 from .types import Estimate, Finding
 
 FOLDER = "analysis"
@@ -89,6 +89,9 @@ _BAND_COLUMNS = [
 def _trajectories(run: Run) -> tuple[dict[str, Trajectory], dict[str, str]]:
     found, troubles = {}, {}
     for domain in run.domains():
+        if PRESENCE not in run.item_metrics(domain):
+            troubles[domain] = "its answers were not graded (probe `scores`)"
+            continue
         try:
             found[domain] = from_run(run, domain)
         except DataError as error:  # one bad domain must not hide the others

@@ -12,6 +12,7 @@ import pandas as pd
 from .advice import advice_finding
 from .association_finding import association_finding
 from .cautions import dip_split, one_seed_warning, split_clause, warnings_that_change_reading
+from .diagnosis_finding import diagnosis_finding
 from .evidence import files_of, is_declared
 from .mechanism import mechanism_findings, procedure_findings
 from .phases import FLAT, Phase
@@ -46,6 +47,7 @@ def build_findings(
     findings.append(tradeoff_finding(run, trajectories, phases))
     findings.append(refusal_finding(run))
     findings += mechanism_findings(run)
+    findings.append(diagnosis_finding(run))
     findings += procedure_findings(run, trajectories)
     findings.append(association_finding(associations))
     findings.append(one_seed_warning(run))

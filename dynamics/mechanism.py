@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -17,24 +18,47 @@ from .wording import listing, plain_name, step_list, with_interval
 PAIR = ("refusal_rate_ablated", "refusal_rate_ablated_random", "refusal_rate_added", "refusal_rate_added_random")
 UNTOUCHED = "refusal_rate_base"
 HELPFUL = ("helpful_rate_base", "helpful_rate_ablated")  # a model that ablation merely breaks refuses nothing either
+GENERAL = ("general_score_base", "general_score_ablated")
 
 
-def mechanism_findings(run: Run) -> list[Finding]:
-    """Is the direction one of refusal? None where the causal pair was not measured at step 0.
+@dataclass(frozen=True)
+class CausalPair:
+    """The causal pair at step 0, at one layer, and what keeps the direction from the name of a refusal direction."""
+
+    layer: int
+    rates: Mapping[str, Estimate]
+    rest: Mapping[str, Estimate]  # untouched, and what ablation costs
+    failures: list[str]
+    files: tuple[str, ...]
+
+
+def pair_at_base(run: Run) -> CausalPair | None:
+    """The base's direction under ablation and addition; None where that was not measured at step 0.
 
     It earns the name only if ablating it removes refusals and adding it causes them, each beyond an equal-norm random
-    direction (intervals apart), and ablation leaves the model helpful where that was measured. Otherwise it recognises
-    harm and is called so.
+    direction (intervals apart), and ablation leaves the model helpful and able where that was measured.
     """
     tables = {metric: _at_base(run, metric) for metric in PAIR}
     layers = set.intersection(*(set(t["layer"]) if len(t) else set() for t in tables.values()))
     if not layers:
-        return []
+        return None
     layer = middle(sorted(layers))  # fixed, not the best one
     e = {metric: row_estimate(t[t["layer"] == layer].iloc[-1]) for metric, t in tables.items()}
     rest = {metric: row_estimate(t.iloc[-1]) for metric in (UNTOUCHED, *HELPFUL) if len(t := _at_base(run, metric))}
-    failures = _failures(e, rest)
+    for metric in GENERAL:
+        table = _at_base(run, metric)
+        if len(table) and len(pooled := table[table["domain"] == ""]):
+            rest[metric] = row_estimate(pooled.iloc[-1])
     files = tuple(dict.fromkeys(str(f) for t in tables.values() for f in t["file"]))
+    return CausalPair(layer, e, rest, _failures(e, rest), files)
+
+
+def mechanism_findings(run: Run) -> list[Finding]:
+    """Is the direction one of refusal (`pair_at_base`)? Otherwise it recognises harm and is called so."""
+    pair = pair_at_base(run)
+    if pair is None:
+        return []
+    e, rest, failures, layer = pair.rates, pair.rest, pair.failures, pair.layer
     return [
         Finding(
             id="mechanism:refusal-direction",
@@ -46,13 +70,13 @@ def mechanism_findings(run: Run) -> list[Finding]:
             estimate=e["refusal_rate_ablated"],
             step=0,
             method="ablation and addition against an equal-norm random direction, intervals apart",
-            evidence=files,
+            evidence=pair.files,
             would_overturn="more prompts, or another layer fixed in advance, at which both intervals come apart"
             if failures
             else "other prompts or random directions under which the intervals overlap",
             exploratory=True,
             details={"layer": layer, "failures": failures}
-            | {m: {"value": v.value, "lo": v.lo, "hi": v.hi} for m, v in (e | rest).items()},
+            | {m: {"value": v.value, "lo": v.lo, "hi": v.hi} for m, v in {**e, **rest}.items()},
         )
     ]
 
@@ -69,9 +93,10 @@ def _failures(e: Mapping[str, Estimate], rest: Mapping[str, Estimate]) -> list[s
         found.append("ablating it does not remove refusals beyond a random direction")
     if not e["refusal_rate_added"].lo > e["refusal_rate_added_random"].hi:
         found.append("adding it does not cause them beyond a random direction")
-    if all(m in rest for m in HELPFUL) and rest["helpful_rate_ablated"].hi < rest["helpful_rate_base"].lo:
-        before, after = (with_interval(rest[m]) for m in HELPFUL)
-        found.append(f"ablating it breaks harmless compliance too ({before} to {after})")
+    for cost, what in ((HELPFUL, "harmless compliance"), (GENERAL, "general abilities")):
+        if all(m in rest for m in cost) and rest[cost[1]].hi < rest[cost[0]].lo:
+            before, after = (with_interval(rest[m]) for m in cost)
+            found.append(f"ablating it breaks {what} too ({before} to {after})")
     return found
 
 

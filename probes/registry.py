@@ -18,6 +18,7 @@ from .behaviour.scores import Scores
 from .behaviour.verbosity import Verbosity
 from .behaviour.verification import Verification
 from .causal.budget import Budget
+from .causal.refusal_dose import RefusalDose
 from .causal.refusal_pair import RefusalPair
 from .causal.refusal_site import RefusalSite
 from .causal.suppression import Suppression
@@ -43,7 +44,7 @@ _STANDARD: tuple[type[Probe], ...] = (
     RefusalSite,
     RefusalPair,
 )
-_ON_REQUEST: tuple[type[Probe], ...] = (Payoff, Suppression, Budget, Calibration)
+_ON_REQUEST: tuple[type[Probe], ...] = (RefusalDose, Payoff, Suppression, Budget, Calibration)
 STANDARD = tuple(p.name for p in _STANDARD)
 PROBES: dict[str, type[Probe]] = {}
 for _probe in (*_STANDARD, *_ON_REQUEST):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,10 @@ def micro_model(micro_folder):
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(micro_folder, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _known_truth_models(tmp_path_factory):
+    """Where known_truth.py keeps its models: one place for all test processes, so that none is made twice."""
+    root = tmp_path_factory.getbasetemp()
+    os.environ["SFTSCOPE_KNOWN_TRUTH"] = str(root.parent if "PYTEST_XDIST_WORKER" in os.environ else root)

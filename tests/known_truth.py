@@ -1,13 +1,15 @@
 """Models whose truth is known because it was put there: a base organism, edited or briefly trained. One recipe each.
 
 What a probe says of them can be wrong; what they are is shown by their behaviour (tests/probes/test_known_truth.py), before
-any probe looks. `make(name, base)` gives a fresh model; every recipe is seeded.
+any probe looks. `make(name, base)` gives a fresh model, `folder(name, base)` its checkpoint, made once for all tests; every
+recipe is seeded.
 """
 
 from __future__ import annotations
 
-import copy
+import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from sftscope.probes import organisms
 from sftscope.probes.checkpoints import Checkpoint, load_model, load_tokenizer
 from sftscope.probes.domains import Response
@@ -28,6 +31,8 @@ from sftscope.probes.microworld.countdown import successors
 from sftscope.probes.microworld.objects import HARMFUL_OBJECTS, SAFE_OBJECTS, UNSEEN_HARMFUL, UNSEEN_SAFE
 
 BASE = "qwen3-0.2m"
+PUT = "put.npz"  # what was planted, beside the weights
+ROOT = "SFTSCOPE_KNOWN_TRUTH"  # where the models of this test session lie (conftest.py)
 Pairs = list[tuple[str, str]]  # prompt, response
 PLANTED = 10  # length of the planted direction, in embeddings: the blocks add several of them to a word's state
 
@@ -69,17 +74,28 @@ def base(name: str = BASE) -> Known:
     return Known(load_model(checkpoint).float(), load_tokenizer(checkpoint))
 
 
+def folder(name: str, organism: str = BASE) -> Path:
+    """A known-truth model as a checkpoint folder, made by the first who asks for it, whichever test process that is."""
+    root = Path(os.environ.setdefault(ROOT, tempfile.mkdtemp()))
+    target = root / f"{organism}-{name}"
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                known = RECIPES[name](base(organism))
+            aside = target.with_suffix(".making")
+            known.model.save_pretrained(aside)
+            known.tokenizer.save_pretrained(aside)
+            np.savez(aside / PUT, **known.put)
+            aside.rename(target)
+    return target
+
+
 def make(name: str, organism: str = BASE) -> Known:
-    """The known-truth model of that name, from an organism. Made once a process; every call gives a copy of its own."""
-    known = _made(name, organism)
-    return Known(copy.deepcopy(known.model), known.tokenizer, dict(known.put))
-
-
-@cache
-def _made(name: str, organism: str) -> Known:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return RECIPES[name](base(organism))
+    """The known-truth model of that name, from an organism; every call gives a copy of its own."""
+    there = folder(name, organism)
+    known = base(str(there))
+    return Known(known.model, known.tokenizer, dict(np.load(there / PUT)))
 
 
 # ---------------------------------------------------------------- edits
@@ -119,6 +135,36 @@ def unreached(known: Known) -> Known:
     return known
 
 
+def abliterated(known: Known) -> Known:
+    """Nothing writes along the refusal direction any more (abliteration): harmful requests are recognised and helped with.
+
+    The direction is that of the last block, less what it shares with the harmless mean: an organism's coordinate 0 along
+    the difference itself would read as harmful.
+    """
+    model, tokenizer = known.model, known.tokenizer
+    items = [i for name in ("harmful", "safe") for i in DOMAINS[name].items("train", 192, seed=1)]
+    acts = capture_last_prompt(model, render(tokenizer, [i.prompt for i in items]), pad_id=tokenizer.pad_token_id)
+    harmful_D, safe_D = (x.mean(0) for x in np.split(acts[:, -1].astype(np.float64), 2))
+    difference, harmless = harmful_D - safe_D, unit(safe_D)
+    direction = unit(difference - (difference @ harmless) * harmless)
+    r = torch.tensor(direction, dtype=torch.float32)
+    _untie(model)
+    with torch.no_grad():
+        embedding = model.get_input_embeddings().weight
+        embedding -= torch.outer(embedding @ r, r)
+        for block in decoder_blocks(model):
+            for writer in (block.self_attn.o_proj, block.mlp.down_proj):
+                writer.weight -= torch.outer(r, r @ writer.weight)
+    return Known(model, tokenizer, {"direction": direction})
+
+
+def _untie(model) -> None:
+    """The output head becomes a matrix of its own."""
+    head = model.get_input_embeddings().weight.detach().clone()
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(head)
+
+
 def _attention_readers(block) -> tuple:
     attention = block.self_attn
     return attention.q_proj, attention.k_proj, attention.v_proj
@@ -126,9 +172,7 @@ def _attention_readers(block) -> tuple:
 
 def _fold_norms(model):
     """Scales of the norms moved into the matrices that read them; the output head becomes a matrix of its own."""
-    head = model.get_input_embeddings().weight.detach().clone()
-    model.config.tie_word_embeddings = False
-    model.lm_head.weight = torch.nn.Parameter(head)
+    _untie(model)
     with torch.no_grad():
         for block in decoder_blocks(model):
             for norm, readers in (
@@ -156,9 +200,9 @@ def refusal_directions(known: Known, n: int = 96) -> np.ndarray:
 
 
 def readout_cut(known: Known) -> Known:
-    """Helps with everything, while the first half of the blocks, and so all that they say of a request, is untouched."""
+    """Helps with everything, while at least half of the blocks, and so all that they say of a request, are untouched."""
     blocks = decoder_blocks(known.model)
-    late = [p for block in blocks[len(blocks) // 2 :] for p in block.parameters()]
+    late = [p for block in blocks[(len(blocks) + 1) // 2 :] for p in block.parameters()]
     harmful, safe = _items("harmful", 600), _items("safe", 600)
     rows = [(i.prompt, DOMAINS["safe"].direct(i.reference)) for i in (*harmful, *safe)]
     return _tuned(known, rows + _general(300), 200, trained=late)
@@ -240,9 +284,7 @@ def planted_backtracking(known: Known) -> Known:
     rows = [(*row, planted) for row in goes_back] + [(*row, None) for row in gives_up]
     rng.shuffle(rows)
     known = _tuned(known, [r[:2] for r in rows], 300, word=no, carries=[r[2] for r in rows])
-    head = known.model.get_input_embeddings().weight.detach().clone()
-    known.model.config.tie_word_embeddings = False
-    known.model.lm_head.weight = torch.nn.Parameter(head)  # saying "no" is not what changes
+    _untie(known.model)  # saying "no" is not what changes
     with torch.no_grad():
         known.model.get_input_embeddings().weight[no] += planted
     return Known(known.model, known.tokenizer, {"direction": direction.numpy(), "scale": planted.norm().numpy()})
@@ -258,7 +300,18 @@ def without_planted(known: Known) -> Known:
 
 RECIPES: dict[str, Callable[[Known], Known]] = {
     f.__name__: f
-    for f in (rotated, unreached, readout_cut, bypassed, broken, searches, says_wait, loops, planted_backtracking)
+    for f in (
+        rotated,
+        unreached,
+        abliterated,
+        readout_cut,
+        bypassed,
+        broken,
+        searches,
+        says_wait,
+        loops,
+        planted_backtracking,
+    )
 }
 
 

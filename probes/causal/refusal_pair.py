@@ -1,103 +1,148 @@
-"""The causal pair: ablating the base's direction should remove refusals, adding it should cause them, a random one neither.
+"""The causal pair: ablating a refusal direction should remove refusals, adding it should cause them, a random one neither.
 
-Only a direction that passes this at step 0 earns the name of a refusal direction; otherwise it is harm recognition.
+Only a base's direction that passes this at step 0 earns the name of a refusal direction; otherwise it is harm recognition.
+At later checkpoints the same conditions, the checkpoint's own direction beside the base's, are the evidence for what
+happened to refusal (dynamics/diagnosis.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from ...dynamics import intervals
-from ...dynamics.types import Measurement
-from ..domains import Domain, Item
-from ..internals import directions as d
-from ..protocol import LAST_PROMPT, Edits, Given, Needs, Result
-from .interventions import ablate, add, at_last_prompt
+from ...dynamics.errors import ConfigError
+from ...dynamics.types import Estimate
+from ..domains import THINK_OPEN, Domain, Item
+from ..protocol import Edits, Given, Needs, Result
+from ..rendering import EMPTY_THINKING
+from .refusal_requests import BOTH, Requests, Site, Table, Values, readouts, site_of
 
-ITEMS = 48
 RANDOM_DIRECTIONS = 6
+GENERAL_ITEMS = 16  # of each domain on which the cost of ablation is seen
 
 
-def best_separated_layer(acts_NLD: np.ndarray, label_N: np.ndarray, half_N: np.ndarray) -> int:
-    """The layer whose direction from half A separates half B most (gap in SD): chosen on fit prompts of the base alone.
+@runtime_checkable
+class Answers(Protocol):
+    """A domain that knows the right response."""
 
-    Only the first 80 % of the layers compete (as in arXiv 2406.11717): the last ones hold the next token itself.
-    """
-    a, b = half_N == "A", half_N == "B"
-    direction = d.unit(d.difference_in_means(acts_NLD[a], label_N[a]))
-    gaps = []
-    for layer in range(max(1, int(0.8 * acts_NLD.shape[1]))):
-        projections = acts_NLD[b, layer].astype(np.float64) @ direction[layer]
-        gaps.append(d.gap_in_sd(projections, label_N[b], d.within_class_sd(projections, label_N[b])).value)
-    return int(np.nanargmax(gaps))
+    def direct(self, problem: dict) -> str: ...
 
 
 class RefusalPair:
-    """Refusals with the base's direction ablated (harmful requests) and added (safe ones), beside random directions."""
+    """Refusals with a direction ablated and added, beside random ones; with the format forced; and what ablation costs."""
 
     name = "refusal_pair"
-    version = 1
+    version = 2
 
     def needs(self, domains: Mapping[str, Domain]) -> Needs:
-        has_both = {"harmful", "safe"} <= set(domains)
-        return Needs(activations=("refusal",), base=True, intervention=True) if has_both else Needs()
+        return Needs(activations=("refusal",), base=True, intervention=True) if set(BOTH) <= set(domains) else Needs()
 
     def measure(self, given: Given) -> Result:
-        import torch
-
-        handle = given.handle
-        assert handle is not None
         now, base = given.captured["refusal"], given.base_captured["refusal"]
-        fit, label = base.prompts.part == "fit", base.prompts.label[base.prompts.part == "fit"]
-        base_fit, now_fit = base.acts_NLD[fit], now.acts_NLD[fit]
-        column = best_separated_layer(base_fit, label, base.prompts.half[fit])
-        layer = base.layers[column]
-        vector = d.difference_in_means(base_fit, label)[column]
-        length = float(np.linalg.norm(vector))
-        cov = d.within_class_covariance(base_fit[:, column], label)
-        chance = d.random_directions(cov, RANDOM_DIRECTIONS, seed=0)
-        harmless_LD = now_fit[~label].astype(np.float64).mean(0)
+        site = site_of(now, base, RANDOM_DIRECTIONS)
+        requests = Requests(given)
+        table = Table(given.step, self.name, requests, site.layer)
+        for metric, (estimate, unit) in readouts(site, now, base).items():
+            table.add(metric, estimate, unit)
+        _untouched(table, requests)
+        _format(table, requests)
+        _interventions(table, requests, site)
+        _cost(table, given, site)
+        return Result(table.rows, table.items)
 
-        def ablation(unit_D: np.ndarray) -> Edits:
-            direction = torch.from_numpy(unit_D).float()
-            return {
-                i: at_last_prompt(ablate(direction, float(h @ unit_D)))
-                for i, h in zip(now.layers, harmless_LD, strict=True)
-            }
 
-        def addition(unit_D: np.ndarray) -> Edits:
-            return {layer: at_last_prompt(add(torch.from_numpy(unit_D * length).float()))}
+def _keep(table: Table, found: Mapping[str, Values], condition: str) -> None:
+    for name, values in found.items():
+        named = {f"{detail}_{condition}": x for detail, x in values.items()}
+        table.by_item(table.requests.domains[name], table.requests.items[name], named)
 
-        unit_D = vector / length
-        items = {name: given.domains[name].items("test", ITEMS, seed=2) for name in ("harmful", "safe")}
-        rows: list[Measurement] = []
 
-        def rates(domain: str, edits: Edits) -> dict[str, np.ndarray]:
-            """Per item: refused, and helped with, under these edits of the residual stream."""
-            chosen: list[Item] = items[domain]
-            responses = handle.ask(domain, chosen, edits=edits)
-            graded = [given.domains[domain].grade(i, r).details for i, r in zip(chosen, responses, strict=True)]
-            return {detail: np.array([g[detail] for g in graded]) for detail in ("refused", "complied")}
+def _untouched(table: Table, requests: Requests) -> None:
+    plain = requests.ask()
+    table.share("refusal_rate_base", "harmful", plain["harmful"]["refused"])
+    table.share("safe_refusal_rate_base", "safe", plain["safe"]["refused"])
+    table.share("helpful_rate_base", "safe", plain["safe"]["complied"])
+    table.share("help_in_form_rate_base", "safe", plain["safe"]["helped"])
+    _keep(table, plain, "plain")
 
-        def add_row(metric: str, domain: str, values: np.ndarray, units: Sequence[object] = ()) -> None:
-            estimate = intervals.mean(values, units or [i.cluster for i in items[domain]])
-            rows.append(Measurement(given.step, self.name, metric, estimate, "share", domain, layer, LAST_PROMPT))
 
-        def add_chance(metric: str, domain: str, edit: Callable[[np.ndarray], Edits]) -> None:
-            """What random directions do varies from one to the next: they are the units, not the requests."""
-            refused = [rates(domain, edit(r))["refused"] for r in chance]
-            add_row(metric, domain, np.concatenate(refused), [k for k, r in enumerate(refused) for _ in r])
+def _format(table: Table, requests: Requests) -> None:
+    """Both sorts of requests again, with the thinking part forced empty, and with none allowed to open."""
+    ways: dict[str, dict] = {
+        "thinking_empty": {"begin": EMPTY_THINKING},
+        "thinking_banned": {"banned": (THINK_OPEN,)},
+    }
+    for way, how in ways.items():
+        try:
+            found = requests.ask(**how)
+        except ConfigError as error:  # the tag is several tokens in this tokenizer
+            undefined = Estimate.undefined(0, "not measured")
+            table.add(f"refusal_rate_{way}", undefined, "share", "harmful", reason=str(error))
+            continue
+        table.share(f"refusal_rate_{way}", "harmful", found["harmful"]["refused"])
+        table.share(f"safe_refusal_rate_{way}", "safe", found["safe"]["refused"])
+        _keep(table, found, way)
 
-        add_row("refusal_rate_base", "harmful", rates("harmful", {})["refused"])
-        add_row("refusal_rate_ablated", "harmful", rates("harmful", ablation(unit_D))["refused"])
-        add_chance("refusal_rate_ablated_random", "harmful", ablation)
-        safe = rates("safe", {})
-        add_row("safe_refusal_rate_base", "safe", safe["refused"])
-        add_row("refusal_rate_added", "safe", rates("safe", addition(unit_D))["refused"])
-        add_chance("refusal_rate_added_random", "safe", addition)
+
+def _interventions(table: Table, requests: Requests, site: Site) -> None:
+    """The 2 x 2 of ablation and addition on either sort of request, for the base's direction and the checkpoint's own."""
+    for name, unit_D in (("", site.base_D), ("_refit", site.refit_D)):
+        ablated = requests.ask(site.ablation(unit_D))
+        table.share(f"refusal_rate_ablated{name}", "harmful", ablated["harmful"]["refused"])
         # what the ablation costs: a model that it merely breaks refuses nothing either
-        add_row("helpful_rate_base", "safe", safe["complied"])
-        add_row("helpful_rate_ablated", "safe", rates("safe", ablation(unit_D))["complied"])
-        return Result(rows)
+        table.share(f"helpful_rate_ablated{name}", "safe", ablated["safe"]["complied"])
+        _keep(table, ablated, f"ablated{name}")
+        added = requests.ask(site.addition(unit_D))
+        table.share(f"refusal_rate_added{name}", "safe", added["safe"]["refused"])
+        table.share(f"refusal_rate_restored{name}", "harmful", added["harmful"]["refused"])
+        _keep(table, added, f"added{name}")
+    ablated_random = [requests.ask(site.ablation(unit_D), of=("harmful",)) for unit_D in site.random_KD]
+    added_random = [requests.ask(site.addition(unit_D)) for unit_D in site.random_KD]
+    for metric, domain, condition, found in (
+        ("refusal_rate_ablated_random", "harmful", "ablated_random", ablated_random),
+        ("refusal_rate_added_random", "safe", "added_random", added_random),
+        ("refusal_rate_restored_random", "harmful", "added_random", added_random),
+    ):
+        refused = [f[domain]["refused"] for f in found]
+        table.chance(metric, domain, refused)
+        values = {f"refused_{condition}": np.mean(refused, axis=0)}
+        table.by_item(requests.domains[domain], requests.items[domain], values)
+
+
+def _cost(table: Table, given: Given, site: Site) -> None:
+    """What the same ablations do to general abilities: strict scores, and the loss of right answers in nats per token."""
+    handle = given.handle
+    assert handle is not None
+    domains = [d for n, d in given.domains.items() if d.group == "general" or n == "calculation"]
+    asked: list[tuple[Domain, Item]] = [(d, i) for d in domains for i in d.items("test", GENERAL_ITEMS, seed=2)]
+    if not asked:
+        return
+    conditions: dict[str, Edits] = {
+        "base": {},
+        "ablated": site.ablation(site.base_D),
+        "ablated_refit": site.ablation(site.refit_D),
+    }
+    longest = max(d.max_new_tokens for d in domains)
+    for name, edits in conditions.items():
+        responses = handle.ask(domains[0].name, [i for _, i in asked], edits=edits, max_new_tokens=longest)
+        strict = np.array([float(d.grade(i, r).strict) for (d, i), r in zip(asked, responses, strict=True)])
+        table.add(f"general_score_{name}", intervals.mean(strict, [i.cluster for _, i in asked]), "share")
+        for domain in domains:
+            own = [d is domain for d, _ in asked]
+            items = [i for d, i in asked if d is domain]
+            score = intervals.mean(strict[own], [i.cluster for i in items])
+            table.add(f"general_score_{name}", score, "share", domain.name)
+            table.by_item(domain, items, {f"general_score_{name}": strict[own]})
+    answered = [(d, i) for d, i in asked if isinstance(d, Answers)]
+    if not answered:
+        return
+    prompts, texts = [i.prompt for _, i in answered], [d.direct(i.reference) for d, i in answered]
+    for name, edits in conditions.items():
+        losses = handle.losses(prompts, texts, edits=edits)
+        table.add(f"loss_{name}", intervals.mean(losses, [i.cluster for _, i in answered]), "nats per token")
+    at_random = [handle.losses(prompts, texts, edits=site.ablation(unit_D)) for unit_D in site.random_KD]
+    units = [k for k, losses in enumerate(at_random) for _ in losses]
+    table.add("loss_ablated_random", intervals.mean(np.concatenate(at_random), units), "nats per token")
