@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from sftscope.dynamics import beyond_length, payoff, rescue, transfer
@@ -28,7 +29,10 @@ def general(row) -> str:
 def test_every_metric_is_documented_and_every_documented_metric_exists(micro_folder, tmp_path):
     checkpoint = Checkpoint(0, micro_folder)
     config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"), probes=tuple(PROBES))
-    measured = {general(r) for r in Planner(tmp_path, checkpoint, config).measure(checkpoint)}
+    rows = Planner(tmp_path, checkpoint, config).measure(checkpoint)
+    places = Counter((r.metric, r.domain, r.layer, r.position) for r in rows)
+    assert [place for place, n in places.items() if n > 1] == []  # no two probes measure under one name
+    measured = {general(r) for r in rows}
     measured |= {"seconds", "tokens", "bytes", *HELDOUT, *JUDGE}
     measured |= {module.METRIC for module in (beyond_length, payoff, rescue, transfer)}
     documented = {
