@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ class Planner:
 
     def _generation_settings(self, domain: str) -> str:
         return content_key(
-            "generation", domain, [i.id for i in self.items[domain]], asdict(self._sampling(domain)), self._template
+            "generation", domain, [i.id for i in self.items[domain]], self._sampling(domain).settings(), self._template
         )
 
     def _activation_settings(self, name: str) -> str:
