@@ -119,7 +119,7 @@ class Planner:
 
     def _generation_settings(self, ask: Ask) -> str:
         questions = questions_key(self.domains[ask.domain], self.items_of(ask))
-        return content_key("generation", asdict(ask), questions, asdict(self.sampling(ask)), self.renderer.key)
+        return content_key("generation", asdict(ask), questions, self.sampling(ask).settings(), self.renderer.key)
 
     def _activation_settings(self, name: str) -> str:
         prompts = self.prompt_set(name)
