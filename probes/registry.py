@@ -17,6 +17,7 @@ from .behaviour.refusal_opening import RefusalOpening
 from .behaviour.scores import Scores
 from .behaviour.verbosity import Verbosity
 from .behaviour.verification import Verification
+from .causal.backtracking_pair import BacktrackingPair
 from .causal.budget import Budget
 from .causal.refusal_dose import RefusalDose
 from .causal.refusal_pair import RefusalPair
@@ -44,7 +45,7 @@ _STANDARD: tuple[type[Probe], ...] = (
     RefusalSite,
     RefusalPair,
 )
-_ON_REQUEST: tuple[type[Probe], ...] = (RefusalDose, Payoff, Suppression, Budget, Calibration)
+_ON_REQUEST: tuple[type[Probe], ...] = (RefusalDose, BacktrackingPair, Payoff, Suppression, Budget, Calibration)
 STANDARD = tuple(p.name for p in _STANDARD)
 PROBES: dict[str, type[Probe]] = {}
 for _probe in (*_STANDARD, *_ON_REQUEST):

@@ -51,16 +51,14 @@ class ModelHandle:
     ) -> list[Response]:
         """Responses to items of a domain, all samples of an item together.
 
-        `begins`: for each item the words that the turn begins with; under edits all of one length in tokens, since the
-        prompts of a pass have to end in one column. `banned`: words, or numbers of tokens, that are never produced.
-        `max_new_tokens`: by default the domain's. Raises ConfigError for beginnings of unlike length, and for a banned word
-        that is not one token.
+        `begins`: for each item the words that the turn begins with; where the last prompt token is edited all of one length
+        in tokens, since the prompts of a pass have to end in one column. `banned`: words, or numbers of tokens, that are
+        never produced. `max_new_tokens`: by default the domain's. Raises ConfigError for a banned word that is not one token.
         """
         if not items:
             return []
         begun = [self.renderer.begin(b) for b in begins] if begins else [[] for _ in items]
-        if edits and len({len(b) for b in begun}) > 1:
-            raise ConfigError("under edits all turns have to begin with equally many tokens")
+        columns = {len(b) for b in begun}
         prompts = [p + b for p, b in zip(self.renderer.prompts([i.prompt for i in items]), begun, strict=True)]
         sampling = Sampling(
             self.domains[domain].max_new_tokens if max_new_tokens is None else max_new_tokens,
@@ -69,7 +67,7 @@ class ModelHandle:
             seed=seed,
             banned=tuple(b if isinstance(b, int) else self._single_token(b) for b in banned),
         )
-        with self._edited(edits) as model, prompt_ends_before(len(begun[0])):
+        with self._edited(edits) as model, prompt_ends_before(columns.pop() if len(columns) == 1 else None):
             done = self._generate(model, prompts, sampling)
         self.spent += sum(len(c.token_ids) for c in done)
         stored = [self.renderer.sample(begun[k // samples], c.token_ids, c.finish) for k, c in enumerate(done)]
