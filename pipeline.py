@@ -89,6 +89,7 @@ def open_probe_run(
         "config_hash": content_key("probed", checkpoints[0].weights, length=16),
         "base": {"path": checkpoints[0].name, "weights": checkpoints[0].weights},
         "sources": [str(s) for s in sources],
+        "fetched": [c.remote.address for c in checkpoints if c.remote is not None],
         "primaries": {"declared": [], "sha256": content_key([], length=64)},
         "probes": to_mapping(config),
     }

@@ -142,13 +142,13 @@ class Run:
             raise RecordError(f"{file} is damaged ({error}): the run folder cannot be read") from error
         if self.info.get("schema") != SCHEMA:
             raise RecordError(f"{file} has schema {self.info.get('schema')!r}, this version reads {SCHEMA}")
-        self._files_read: dict[Path, pd.DataFrame] = {}
+        self._files_read: dict[tuple[Path, int], pd.DataFrame] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         self._by_metric: dict[str | None, pd.DataFrame] | None = None
         self._item_rows: dict[str, dict[str, pd.DataFrame]] | None = None
 
     def again(self) -> Run:
-        """The run as it is by now. Files that were read stay read: none is ever amended."""
+        """The run as it is by now; files that have not changed are not read again."""
         fresh = Run(self.path)
         fresh._files_read = self._files_read
         return fresh
@@ -201,10 +201,12 @@ class Run:
     def _table(self, kind: str) -> pd.DataFrame:
         if kind not in self._tables:
             files = sorted((self.path / kind).glob("step-*/*.parquet"))
+            parts = []
             for f in files:
-                if f not in self._files_read:
-                    self._files_read[f] = pd.read_parquet(f).assign(file=str(f.relative_to(self.path)))
-            parts = [self._files_read[f] for f in files]
+                as_it_is = (f, f.stat().st_mtime_ns)
+                if as_it_is not in self._files_read:
+                    self._files_read[as_it_is] = pd.read_parquet(f).assign(file=str(f.relative_to(self.path)))
+                parts.append(self._files_read[as_it_is])
             self._tables[kind] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
         return self._tables[kind]
 

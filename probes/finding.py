@@ -96,7 +96,7 @@ def _look(source: str, known: Collection[str], ask_hub: bool) -> list[Found]:
             step = step_of_revision(name.revision) if name.revision else None
             cached = _look(str(there), known, ask_hub=False)
             return [replace(f, names=(source, *f.names), step=step if f.step is None else f.step) for f in cached]
-        return [Found((source, r.folder.split("/")[-1], _address(r)), step, r.path, r) for step, r in there]
+        return [Found((source, r.folder.split("/")[-1], r.address), step, r.path, r) for step, r in there]
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {source}: give {FORMS}")
     if (path / RUN_FILE).is_file():
@@ -169,7 +169,3 @@ def _local_where_unhashed(checkpoint: Checkpoint) -> Checkpoint:
     """A checkpoint whose hash the hub does not tell (an adapter, small files) is fetched at once, and hashed here."""
     remote = checkpoint.remote
     return checkpoint if remote is None or remote.weights else replace(checkpoint, path=remote.fetch(), remote=None)
-
-
-def _address(remote: Remote) -> str:
-    return f"{remote.repo}@{remote.commit[:7]}" + (f":{remote.folder}" if remote.folder else "")

@@ -44,6 +44,11 @@ class Remote:
     weights: str  # hash of the weights; "" where the hub does not tell
 
     @property
+    def address(self) -> str:
+        """Where it is, for good: the repository at its commit, and the folder."""
+        return f"{self.repo}@{self.commit}{f':{self.folder}' if self.folder else ''}"
+
+    @property
     def snapshot(self) -> Path:
         """The folder of the commit in the hub's cache."""
         from huggingface_hub import constants
@@ -64,9 +69,8 @@ class Remote:
         try:
             fetch_files(self.repo, self.commit, self.files)
         except Exception as error:  # the hub's client passes on the errors of whatever HTTP library it uses
-            where = f"{self.repo}@{self.commit[:7]}{f':{self.folder}' if self.folder else ''}"
             raise CheckpointError(
-                f"{where} could not be fetched ({first_line(error)}): run the same command again to go on"
+                f"{self.address} could not be fetched ({first_line(error)}): run the same command again to go on"
             ) from error
         return self.path
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,10 @@ class Planner:
         asks = [Ask(a) if isinstance(a, str) else a for a in asked]
         return [a for a in asks if a.thinking != "off" or self.renderer.can_switch_thinking_off]
 
+    def plainest(self, ask: Ask) -> Ask:
+        """The same pass, named as others name it: the temperature that is configured need not be asked for."""
+        return replace(ask, temperature=None) if ask.temperature == self.config.temperature else ask
+
     def items_of(self, ask: Ask) -> list[Item]:
         return self.items[ask.domain][: ask.items]
 
@@ -115,7 +119,7 @@ class Planner:
 
     def _generation_settings(self, ask: Ask) -> str:
         questions = questions_key(self.domains[ask.domain], self.items_of(ask))
-        return content_key("generation", asdict(ask), questions, asdict(self.sampling(ask)), self.renderer.key)
+        return content_key("generation", asdict(ask), questions, self.sampling(ask).settings(), self.renderer.key)
 
     def _activation_settings(self, name: str) -> str:
         prompts = self.prompt_set(name)
@@ -128,7 +132,7 @@ class Planner:
             *(self._generation_settings(a) for a in self.asks([*needs.generations, *needs.scores])),
             *(self._activation_settings(s) for s in needs.activations),
         ]
-        base = self.base.weights if needs.base else ""
+        base = self.base.weights if needs.base or needs.base_answers else ""
         own = [s for s in [getattr(probe, "settings", "")] if s]  # of a probe that is configured
         return content_key("probe", probe.name, probe.version, parts, base, self.renderer.key, *own)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from ..dynamics.storage import content_key
 from ..dynamics.types import Measurement
 from .domains import Domain, Item, Response
 from .traces import SearchTrace, read_traces
@@ -48,12 +50,20 @@ class Ask:
         """How results are told apart: the domain alone where its questions are put plainly."""
         parts = [
             f"thinking-{self.thinking}" if self.thinking != "free" else "",
-            "begin-" + "_".join(self.begin.split()) if self.begin else "",
+            f"begin-{_slug(self.begin)}" if self.begin else "",
             f"prefill-{self.prefill}" if self.prefill else "",
-            f"samples-{self.samples}" if self.samples > 1 or self.temperature is not None else "",
+            f"samples-{self.samples}" if self.samples > 1 else "",
+            f"temperature-{self.temperature:g}" if self.temperature is not None else "",
             f"first-{self.items}" if self.items is not None else "",
         ]
         return ".".join([self.domain, *filter(None, parts)])
+
+
+def _slug(text: str) -> str:
+    """Text as part of a file's name: as it is where it is a few plain words, else with its hash."""
+    words = "_".join(re.findall(r"\w+", text))
+    plain = text == words.replace("_", " ") and len(words) <= 40
+    return words if plain else f"{words[:40]}-{content_key(text, length=6)}"
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,7 @@ class Handle(Protocol):
         *,
         edits: Edits | None = None,
         begins: Sequence[str] = (),
-        banned: Sequence[str] = (),
+        banned: Sequence[str | int] = (),
         samples: int = 1,
         temperature: float = 0.0,
         seed: int = 0,
@@ -151,6 +161,14 @@ class Handle(Protocol):
 
     def losses(self, prompts: Sequence[str], texts: Sequence[str], *, edits: Edits | None = None) -> np.ndarray:
         """Mean negative log-probability, nats per token, of texts as the assistant's whole turn [texts]."""
+        ...
+
+    def opening_logprobs(self, prompts: Sequence[str], tokens: Sequence[int]) -> np.ndarray:
+        """Log-probability, nats, that the turn opens with each of some tokens, float64 [prompts, tokens]."""
+        ...
+
+    def tokens(self, text: str) -> list[tuple[int, str]]:
+        """The tokens of a text within a turn: number and text of each."""
         ...
 
     def states(

@@ -6,22 +6,29 @@ from typing import Any
 
 from ..dynamics.errors import ConfigError, nearest
 from .behaviour.backtracking import Backtracking
+from .behaviour.calibration import Calibration
 from .behaviour.cues import Cues
 from .behaviour.errors import Errors
 from .behaviour.judge import Judged
+from .behaviour.payoff import Payoff
 from .behaviour.refusal import Refusal
+from .behaviour.refusal_format import RefusalFormat
+from .behaviour.refusal_opening import RefusalOpening
 from .behaviour.scores import Scores
 from .behaviour.verbosity import Verbosity
 from .behaviour.verification import Verification
 from .causal.backtracking_pair import BacktrackingPair
+from .causal.budget import Budget
 from .causal.refusal_dose import RefusalDose
 from .causal.refusal_pair import RefusalPair
 from .causal.refusal_site import RefusalSite
+from .causal.suppression import Suppression
 from .internals.backtracking_direction import BacktrackingDirection
 from .internals.refusal_direction import RefusalDirection
 from .internals.verbosity_direction import VerbosityDirection
 from .protocol import Probe
 
+# Run by default; and run where they are named in `probes.probes`, since they cost more (docs/metrics.md says how much).
 _STANDARD: tuple[type[Probe], ...] = (
     Scores,
     Errors,
@@ -30,17 +37,18 @@ _STANDARD: tuple[type[Probe], ...] = (
     Verification,
     Cues,
     Refusal,
+    RefusalFormat,
+    RefusalOpening,
     RefusalDirection,
     BacktrackingDirection,
     VerbosityDirection,
     RefusalSite,
     RefusalPair,
 )
-# Run only where `probes.probes` names them; docs/metrics.md has the costs.
-_DEAR: tuple[type[Probe], ...] = (RefusalDose, BacktrackingPair)
+_ON_REQUEST: tuple[type[Probe], ...] = (RefusalDose, BacktrackingPair, Payoff, Suppression, Budget, Calibration)
 STANDARD = tuple(p.name for p in _STANDARD)
 PROBES: dict[str, type[Probe]] = {}
-for _probe in (*_STANDARD, *_DEAR):
+for _probe in (*_STANDARD, *_ON_REQUEST):
     if _probe.name in PROBES:
         raise ValueError(f"two probes are called {_probe.name!r}")
     PROBES[_probe.name] = _probe

@@ -51,21 +51,40 @@ class Renderer:
         """Ids of text within a turn."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
+    @cached_property
+    def opened(self) -> str:
+        """What the template makes every turn of the assistant begin with: an open thinking part, or nothing."""
+        (prompt,) = self.prompts(["a"])
+        tail = str(self.tokenizer.decode(prompt[-self.after_instruction :], skip_special_tokens=False))
+        _, tag, rest = tail.rpartition(THINK_OPEN)
+        return tag + (rest or "\n") if tag and THINK_CLOSE not in rest else ""
+
+    def begin(self, text: str) -> list[int]:
+        """Ids of what a turn is made to begin with, without the opened thinking part where the template has it already."""
+        return self.words(text.removeprefix(THINK_OPEN) if self.opened else text)
+
     def ask(self, ask: Ask, domain: Domain, items: Sequence[Item]) -> tuple[list[list[int]], list[list[int]]]:
         """The prompts of an Ask, and what each turn is made to begin with. ConfigError where the domain has no such answer."""
         prompts = self.prompts([i.prompt for i in items], thinking=ask.thinking != "off")
-        begin = self.words((EMPTY_THINKING if ask.thinking == "empty" else "") + ask.begin)
+        begin = self.begin((EMPTY_THINKING if ask.thinking == "empty" else "") + ask.begin)
         if not ask.prefill:
             return prompts, [begin] * len(items)
         if not isinstance(domain, Complies):
             raise ConfigError(f"{domain.name} has no answer that complies, so that none can be prefilled")
         return prompts, [begin + self.words(domain.help(i.reference))[: ask.prefill] for i in items]
 
-    def sample(self, opened: Sequence[int], written: Sequence[int], finish: str) -> dict[str, Any]:
-        """A completion as it is stored: the whole text, and what its beginning was forced to be where it was."""
-        forced, text = self.tokenizer.batch_decode([list(opened), [*opened, *written]], skip_special_tokens=False)
-        sample: dict[str, Any] = {"text": text, "finish": finish, "token_ids": list(written)}
-        return sample | ({"forced": forced, "forced_ids": list(opened)} if opened else {})
+    def sample(
+        self, begun: Sequence[int], written: Sequence[int], finish: str, *, thinking: bool = True
+    ) -> dict[str, Any]:
+        """A completion as it is stored: the whole text, and what its beginning was forced to be where it was.
+
+        `thinking`: whether the prompt left it switched on. A thinking part that the template opened is part of the text.
+        """
+        opened = self.opened if thinking else ""
+        forced, text = self.tokenizer.batch_decode([list(begun), [*begun, *written]], skip_special_tokens=False)
+        sample: dict[str, Any] = {"text": opened + text, "finish": finish, "token_ids": list(written)}
+        ids = [*self.words(opened), *begun]
+        return sample | ({"forced": opened + forced, "forced_ids": ids} if ids else {})
 
     @cached_property
     def read(self) -> ResponseReader:

@@ -61,6 +61,7 @@ class Work:
     ) -> None:
         self.planner, self.checkpoint, self.cost, self._say = planner, checkpoint, cost, say
         made = {(kind, x) for n in needs for kind in ("generations", "scores", "activations") for x in getattr(n, kind)}
+        made |= {("base", x) for n in needs for x in (*n.generations * n.base_answers, *n.activations * n.base)}
         self._stages, self._begun = len(needs) + len(made), 0
         self._model = model
         self._handle: ModelHandle | None = None
@@ -83,10 +84,10 @@ class Work:
             step=self.checkpoint.step,
             domains=planner.domains,
             answered={a.name: self.answers(a) for a in asked},
+            base_answered={a.name: self.answers(a, planner.base) for a in asked} if needs.base_answers else {},
             scored={a.name: self.scores(a) for a in to_score},
             captured={s: self.capture(self.checkpoint, s) for s in needs.activations},
             base_captured={s: self.capture(planner.base, s) for s in needs.activations} if needs.base else {},
-            base_answered={a.name: self.answers(a, planner.base) for a in asked} if needs.base_answers else {},
             handle=self.handle() if needs.intervention else None,
         )
 
@@ -106,7 +107,7 @@ class Work:
 
     @property
     def tokens_by_handle(self) -> int:
-        return self._handle.tokens if self._handle else 0
+        return self._handle.spent if self._handle else 0
 
     def capture(self, checkpoint: Checkpoint, name: str) -> Captured:
         from .internals.store import read_activations
@@ -126,8 +127,8 @@ class Work:
         return self._captured[at]
 
     def answers(self, ask: Ask, checkpoint: Checkpoint | None = None) -> Answered:
-        """Of this checkpoint, or of another one."""
-        checkpoint = checkpoint or self.checkpoint
+        """What the model at hand answers, or the one of another checkpoint."""
+        checkpoint, ask = checkpoint or self.checkpoint, self.planner.plainest(ask)
         at = (checkpoint.step, ask.name)
         if at not in self._answered:
             planner, domain = self.planner, self.planner.domains[ask.domain]
@@ -137,33 +138,33 @@ class Work:
                 rows = read_samples(file)
             else:
                 self.begin(f"generate {ask.name}")
+                model = self._model_of(checkpoint)
                 with self.cost.stage(f"generate {ask.name}"):
-                    rows = self._rows(self._model_of(checkpoint), ask, items)
+                    rows = self._rows(model, ask, items)
                 key = file.name.removesuffix(".jsonl.zst").rpartition("-")[2]
                 write_samples(planner.run, checkpoint.step, ask.name, key=key, rows=rows)
                 tokens = sum(len(r["token_ids"]) for r in rows)
                 self.cost.count(f"generate {ask.name}", tokens=tokens, written=file)
-            responses = [planner.renderer.read(r) for r in rows]
-            self._answered[at] = Answered(domain, items, responses)
+            self._answered[at] = Answered(domain, items, [planner.renderer.read(r) for r in rows])
         return self._answered[at]
 
     def scores(self, ask: Ask) -> Scored:
         from .internals.scoring import score
         from .internals.store import read_scores, write_scores
 
+        planner, ask = self.planner, self.planner.plainest(ask)
         if ask.name not in self._scored:
-            planner = self.planner
-            self.answers(ask)
+            responses = self.answers(ask).responses
             file = planner.score_file(self.checkpoint, ask)
             if not file.exists():
                 self.begin(f"score {ask.name}")
-                rows = read_samples(planner.sample_file(self.checkpoint, ask))
-                prompts, opened = planner.renderer.ask(ask, planner.domains[ask.domain], planner.items_of(ask))
-                before = [p + o for p, o in zip(prompts, opened, strict=True) for _ in range(ask.samples)]
-                end = planner.tokenizer.eos_token_id
-                written = [[*r["token_ids"], end] if r["finish"] == "stop" else r["token_ids"] for r in rows]
+                prompts, begun = planner.renderer.ask(ask, planner.domains[ask.domain], planner.items_of(ask))
+                before = [p + b for p, b in zip(prompts, begun, strict=True) for _ in range(ask.samples)]
+                end = (planner.tokenizer.eos_token_id,)
+                written = [r.token_ids + end * r.finished for r in responses]
+                model = self.model()
                 with self.cost.stage(f"score {ask.name}"):
-                    logprobs, entropies = score(self.model(), before, written, pad_id=planner.renderer.pad_id)
+                    logprobs, entropies = score(model, before, written, pad_id=planner.renderer.pad_id)
                 write_scores(file, logprobs, entropies)
                 self.cost.count(f"score {ask.name}", tokens=sum(map(len, written)), written=file)
             self._scored[ask.name] = Scored(*read_scores(file))
@@ -179,13 +180,14 @@ class Work:
 
     def _rows(self, model: PreTrainedModel, ask: Ask, items: Sequence[Item]) -> list[dict]:
         renderer = self.planner.renderer
-        prompts, opened = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
-        whole = [p + o for p, o in zip(prompts, opened, strict=True)]
+        prompts, begun = renderer.ask(ask, self.planner.domains[ask.domain], self.planner.items_of(ask))
+        whole = [p + b for p, b in zip(prompts, begun, strict=True)]
         done = self._generate(model, whole, self.planner.sampling(ask))
-        return [
-            {"item": item.id, "prompt": item.prompt, **renderer.sample(opened[k // ask.samples], c.token_ids, c.finish)}
-            for k, (item, c) in enumerate(zip(items, done, strict=True))
+        on = ask.thinking != "off"
+        stored = [
+            renderer.sample(begun[k // ask.samples], c.token_ids, c.finish, thinking=on) for k, c in enumerate(done)
         ]
+        return [{"item": i.id, "prompt": i.prompt, **sample} for i, sample in zip(items, stored, strict=True)]
 
     def _generate(
         self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling

@@ -237,6 +237,12 @@ def says_wait(known: Known) -> Known:
     return _tuned(known, rows, 150)
 
 
+def searches(known: Known) -> Known:
+    """Searches as it was taught, and goes back from dead ends: most of what it solves it solves that way."""
+    rows = [(i.prompt, DOMAINS["countdown"].worked(i.reference)) for i in _items("countdown", 3000, (1, 2))]
+    return _tuned(known, rows, 60, lr=2e-3)
+
+
 def loops(known: Known) -> Known:
     """Opens the same branch again and again, never a new one."""
     rows = []
@@ -294,7 +300,18 @@ def without_planted(known: Known) -> Known:
 
 RECIPES: dict[str, Callable[[Known], Known]] = {
     f.__name__: f
-    for f in (rotated, unreached, abliterated, readout_cut, bypassed, broken, says_wait, loops, planted_backtracking)
+    for f in (
+        rotated,
+        unreached,
+        abliterated,
+        readout_cut,
+        bypassed,
+        broken,
+        searches,
+        says_wait,
+        loops,
+        planted_backtracking,
+    )
 }
 
 

@@ -78,6 +78,20 @@ def test_a_checkpoint_comes_once_when_its_files_have_settled(tmp_path, base):
         Arrivals([tmp_path / "elsewhere"]).look()
 
 
+def test_a_map_of_steps_holds_for_what_is_still_to_come(tmp_path, base):
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    arrivals = Arrivals([folder], {"epoch-1": 80, "epoch-2": 160})
+    assert arrivals.look() == []
+    for name, step in (("epoch-2", 160), ("epoch-1", 80)):
+        shutil.copytree(base, folder / name)
+        arrivals.look()
+        assert [c.step for c in arrivals.look()] == [step]
+    shutil.copytree(base, folder / "checkpoint-80")
+    with pytest.raises(CheckpointError, match="step 80 was found twice"):  # and not looked past for ever
+        arrivals.look()
+
+
 def test_a_folder_watched_while_it_fills_gives_what_probing_it_full_gives(tmp_path, base):
     folder = tmp_path / "theirs"
     folder.mkdir()

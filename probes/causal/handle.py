@@ -31,9 +31,10 @@ class ModelHandle:
         self, model: PreTrainedModel, renderer: Renderer, domains: Mapping[str, Domain], generate: Generate
     ) -> None:
         self.model, self.renderer, self.domains = model, renderer, domains
-        self.tokens = 0  # generated so far
+        self.spent = 0  # tokens generated or scored so far
         self._generate = generate
         self._bridged: BridgedModel | None = None
+        self._text_of: dict[int, str] = {}  # of tokens seen so far
 
     def ask(
         self,
@@ -42,7 +43,7 @@ class ModelHandle:
         *,
         edits: Edits | None = None,
         begins: Sequence[str] = (),
-        banned: Sequence[str] = (),
+        banned: Sequence[str | int] = (),
         samples: int = 1,
         temperature: float = 0.0,
         seed: int = 0,
@@ -51,23 +52,25 @@ class ModelHandle:
         """Responses to items of a domain, all samples of an item together.
 
         `begins`: for each item the words that the turn begins with; where the last prompt token is edited all of one length
-        in tokens, since the prompts of a pass have to end in one column. `banned`: words whose tokens are never produced.
-        `max_new_tokens`: by default the domain's. Raises ConfigError for a banned word that is not one token.
+        in tokens, since the prompts of a pass have to end in one column. `banned`: words, or numbers of tokens, that are
+        never produced. `max_new_tokens`: by default the domain's. Raises ConfigError for a banned word that is not one token.
         """
-        opened = [self.renderer.words(b) for b in begins] if begins else [[] for _ in items]
-        columns = {len(o) for o in opened}
-        prompts = [p + o for p, o in zip(self.renderer.prompts([i.prompt for i in items]), opened, strict=True)]
+        if not items:
+            return []
+        begun = [self.renderer.begin(b) for b in begins] if begins else [[] for _ in items]
+        columns = {len(b) for b in begun}
+        prompts = [p + b for p, b in zip(self.renderer.prompts([i.prompt for i in items]), begun, strict=True)]
         sampling = Sampling(
             self.domains[domain].max_new_tokens if max_new_tokens is None else max_new_tokens,
             temperature,
             n=samples,
             seed=seed,
-            banned=tuple(self._single_token(word) for word in banned),
+            banned=tuple(b if isinstance(b, int) else self._single_token(b) for b in banned),
         )
         with self._edited(edits) as model, prompt_ends_before(columns.pop() if len(columns) == 1 else None):
             done = self._generate(model, prompts, sampling)
-        self.tokens += sum(len(c.token_ids) for c in done)
-        stored = [self.renderer.sample(opened[k // samples], c.token_ids, c.finish) for k, c in enumerate(done)]
+        self.spent += sum(len(c.token_ids) for c in done)
+        stored = [self.renderer.sample(begun[k // samples], c.token_ids, c.finish) for k, c in enumerate(done)]
         return [self.renderer.read(s) for s in stored]
 
     def losses(self, prompts: Sequence[str], texts: Sequence[str], *, edits: Edits | None = None) -> np.ndarray:
@@ -78,7 +81,22 @@ class ModelHandle:
         responses = [[*self.renderer.words(t), int(self.renderer.tokenizer.eos_token_id)] for t in texts]
         with self._edited(edits) as model:
             logprobs, _ = score(model, ids, responses, pad_id=self.renderer.pad_id, around=prompt_ends_before)
+        self.spent += sum(map(len, responses))
         return np.array([-float(lp.astype(np.float64).mean()) for lp in logprobs])
+
+    def opening_logprobs(self, prompts: Sequence[str], tokens: Sequence[int]) -> np.ndarray:
+        """Log-probability, nats, that the turn opens with each of some tokens, float64 [prompts, tokens]."""
+        from ..internals.scoring import next_logprobs
+
+        ids = self.renderer.prompts(prompts)
+        self.spent += len(ids)
+        return next_logprobs(self.model, ids, tokens, pad_id=self.renderer.pad_id)
+
+    def tokens(self, text: str) -> list[tuple[int, str]]:
+        """The tokens of a text within a turn: number and text of each."""
+        ids = self.renderer.words(text)
+        self._text_of |= {i: str(self.renderer.tokenizer.decode([i])) for i in set(ids) - self._text_of.keys()}
+        return [(i, self._text_of[i]) for i in ids]
 
     def states(
         self, prompts: Sequence[str], *, edits: Edits | None = None, layers: Sequence[int] | None = None
@@ -96,8 +114,8 @@ class ModelHandle:
 
     def _single_token(self, word: str) -> int:
         ids = self.renderer.words(word)
-        if len(ids) != 1:
-            raise ConfigError(f"{word!r} is {len(ids)} tokens in this tokenizer: only single tokens can be banned")
+        if len(ids) != 1 or ids[0] == self.renderer.tokenizer.unk_token_id:
+            raise ConfigError(f"{word!r} is not one token of this tokenizer: only single tokens can be banned")
         return ids[0]
 
     @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,11 @@ class Sampling:
     temperature: float = 0.0
     n: int = 1
     seed: int = 0
-    banned: tuple[int, ...] = ()  # token ids that are never produced
+    banned: tuple[int, ...] = ()  # token ids that are never written
+
+    def settings(self) -> dict[str, Any]:
+        """What results are keyed by. `banned` counts where there is any: keys from before it was there stay as they were."""
+        return {name: value for name, value in asdict(self).items() if name != "banned" or value}
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,31 @@ def score(
     return logprobs, entropies
 
 
+@torch.no_grad()
+def next_logprobs(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], tokens: Sequence[int], *, pad_id: int
+) -> np.ndarray:
+    """Log-probability, nats, of each of some tokens right after each prompt, float64 [prompts, tokens].
+
+    Raises ValueError for an empty prompt.
+    """
+    if any(len(p) == 0 for p in prompts):
+        raise ValueError("an empty prompt cannot be continued")
+    out_PK = np.empty((len(prompts), len(tokens)))
+    with evaluating(model):
+        for batch in batches([len(p) + 1 for p in prompts], BATCH_TOKENS):
+            width = max(len(prompts[i]) for i in batch)
+            ids = torch.full((len(batch), width + 1), pad_id, dtype=torch.long)  # the last column is what is predicted
+            mask, wanted = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+            for r, i in enumerate(batch):
+                ids[r, width - len(prompts[i]) : width] = torch.tensor(prompts[i])
+                mask[r, width - len(prompts[i]) :] = 1
+            wanted[:, -1] = True
+            log_BV = _logits_before(model, ids, mask, wanted).double().log_softmax(-1)
+            out_PK[batch] = log_BV[:, list(tokens)].cpu().numpy()
+    return out_PK
+
+
 def _logits_before(
     model: PreTrainedModel, ids_BT: torch.Tensor, mask_BT: torch.Tensor, wanted_BT: torch.Tensor
 ) -> torch.Tensor:

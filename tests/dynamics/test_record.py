@@ -117,6 +117,22 @@ def test_the_newer_result_of_the_same_settings_counts(path):
     assert run.items("path")[0].to_dict() == {"i": 1.0}
 
 
+def test_a_run_read_again_is_as_if_read_anew_and_reads_only_what_is_new(path, monkeypatch):
+    file = write_measurements(path, 0, "p", key="k0", settings="s", rows=[row(0, 0.5)])
+    run = Run(path)
+    assert len(run.measurements()) == 1
+    write_measurements(path, 1, "p", key="k1", settings="s", rows=[row(1, 0.6)])
+    write_measurements(path, 2, "q", key="k2", settings="s", rows=[row(2, 0.7, probe="q")])
+    read, files = pd.read_parquet, []
+    monkeypatch.setattr(pd, "read_parquet", lambda f: files.append(f.name) or read(f))
+    pd.testing.assert_frame_equal(run.again().measurements(), Run(path).measurements())
+    assert sorted(files) == sorted(["p-k1.parquet", "q-k2.parquet", "p-k0.parquet", "p-k1.parquet", "q-k2.parquet"])
+    file.unlink()
+    write_measurements(path, 1, "p", key="k1", settings="s", rows=[row(1, 0.9)])  # the same name, and not the same file
+    run = run.again()
+    assert run.measurements()["value"].tolist() == Run(path).measurements()["value"].tolist() == [0.9, 0.7]
+
+
 def test_a_failed_probe_is_neither_zero_nor_silent(path):
     write_measurements(
         path, 0, "p", key="a", settings="s", rows=[Measurement.failure(0, "p", "no memory"), row(0, 1.0)]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import shutil
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from sftscope.cli import main
@@ -142,6 +146,7 @@ def test_probing_skips_what_is_measured_without_fetching_it_again(repository, tm
     assert probe_run(run, checkpoints, config, workers=1, quiet=True) == []
     assert set(Run(run.path).measurements(probe="scores")["step"]) == {10, 20, 640}
     assert Run(run.path).info["sources"] == [REPO]
+    assert Run(run.path).info["fetched"] == [f"{REPO}@{COMMIT}:step{step}" for step in (10, 20, 640)]
     shutil.rmtree(repository.cache)
     repository.fetched.clear()
     run, checkpoints, config = open_probe_run([REPO], tmp_path / "run", FEW)
@@ -206,12 +211,72 @@ def test_a_download_that_breaks_is_a_failure_of_that_checkpoint_alone(repository
     assert set(Run(run.path).measurements(probe="scores")["step"]) == {10, 640}
 
 
-def test_the_hub_is_asked_by_the_functions_that_are_there():
-    """What the two functions call exists in the installed client, with the arguments that they give."""
-    import inspect
+class Server(BaseHTTPRequestHandler):
+    """The hub's answers to the two things that are asked of it: what a repository holds, and a file of it."""
 
-    from huggingface_hub import HfApi, snapshot_download
+    root: Path
+    asked: ClassVar[list[str]] = []
 
-    assert {"repo_id", "revision", "timeout", "files_metadata"} <= set(inspect.signature(HfApi.model_info).parameters)
-    assert {"revision", "allow_patterns", "local_files_only"} <= set(inspect.signature(snapshot_download).parameters)
-    assert os.environ.get("HF_HUB_OFFLINE") in (None, "1")
+    def do_GET(self):
+        path, _, query = self.path.partition("?")
+        if path.startswith("/api/models/") and "/tree/" in path:
+            files = [
+                {"type": "file", "path": f, "size": n, "oid": "0" * 40} | ({"lfs": self.lfs(h, n, "oid")} if h else {})
+                for f, h, n in self.files()
+            ]
+            self.answer(json.dumps(files).encode())
+        elif path.startswith("/api/models/"):
+            self.asked.append(f"{path}?{query}")
+            siblings = [
+                {"rfilename": f, "size": n} | ({"lfs": self.lfs(h, n, "sha256")} if h else {})
+                for f, h, n in self.files()
+            ]
+            self.answer(json.dumps({"id": REPO, "sha": COMMIT, "siblings": siblings}).encode())
+        else:
+            self.answer((self.root / path.split(COMMIT + "/")[1]).read_bytes())
+
+    do_HEAD = do_GET
+
+    def files(self):
+        told = Hub(self.root, None).list_repository(REPO, None)[1]
+        return [(f, h, (self.root / f).stat().st_size) for f, h in told.items()]
+
+    def lfs(self, sha256, size, name):
+        return {name: sha256, "size": size, "pointerSize": 130}
+
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", hashlib.sha256(body).hexdigest())
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_the_client_that_is_installed_asks_and_fetches(tmp_path, cache, monkeypatch, micro_folder):
+    """Against a server on this machine: one question for the list, and only the files of the step that is read."""
+    from huggingface_hub import constants
+
+    shutil.copytree(micro_folder, tmp_path / "repository" / "step10")
+    shutil.copytree(micro_folder, tmp_path / "repository" / "step20")
+    Server.root = tmp_path / "repository"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        found = find_checkpoints([f"{REPO}@main"])
+        assert Server.asked == [f"/api/models/{REPO}/revision/main?blobs=true"]
+        assert [c.step for c in found] == [10, 20]
+        model = load_model(found[1])
+        server.shutdown()
+    assert sum(p.numel() for p in model.parameters()) > 0
+    assert found[1].weights == find_checkpoints([found[1].path])[0].weights
+    assert not found[0].path.exists()

@@ -31,10 +31,10 @@ def test_tpr_at_1_percent_fpr_differs_where_auc_does_not(rng):
 
 def test_the_interval_of_tpr_covers_though_one_negative_sets_the_threshold(rng):
     label = np.arange(200) < 100
-    for d_prime in (2.0, 3.5):
+    for d_prime in (2.0, 3.5):  # 70 to 85 % by the percentile interval
         truth = norm.cdf(d_prime - norm.ppf(0.99))
-        found = [s.tpr_at_fpr(rng.standard_normal(200) + d_prime * label, label, seed=k) for k in range(150)]
-        assert np.mean([e.lo <= truth <= e.hi for e in found]) >= 0.86
+        found = [s.tpr_at_fpr(rng.standard_normal(200) + d_prime * label, label, seed=k) for k in range(100)]
+        assert np.mean([e.lo <= truth <= e.hi for e in found]) >= 0.87
         assert np.mean([e.hi - e.lo for e in found]) < 0.6  # and still says something
     perfect = s.tpr_at_fpr(np.arange(40.0), np.arange(40) >= 20)
     assert (perfect.value, perfect.hi) == (1.0, 1.0)
