@@ -1,4 +1,4 @@
-"""Measuring changes nothing: with every probe inside the training loop, losses and weights are equal to the bit."""
+"""Measuring changes nothing: with the standard probes inside the training loop, losses and weights are equal to the bit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 from sftscope.dynamics.record import Run
 from sftscope.pipeline import train_run
-from sftscope.probes.registry import PROBES
+from sftscope.probes.registry import STANDARD
 from sftscope.recipes import parse_recipe
 from sftscope.train import train
 
@@ -29,8 +29,8 @@ def recipe(micro_folder, out, during):
     return parse_recipe(mapping, out)
 
 
-def test_losses_and_weights_with_all_probes_inline_equal_those_without(micro_folder, tmp_path):
-    watched = train_run(recipe(micro_folder, tmp_path / "watched", list(PROBES)), tmp_path / "watched", quiet=True)
+def test_losses_and_weights_with_standard_probes_inline_equal_those_without(micro_folder, tmp_path):
+    watched = train_run(recipe(micro_folder, tmp_path / "watched", list(STANDARD)), tmp_path / "watched", quiet=True)
     plain = tmp_path / "plain"
     train(recipe(micro_folder, plain, []).train, plain, quiet=True)
 
@@ -46,5 +46,5 @@ def test_losses_and_weights_with_all_probes_inline_equal_those_without(micro_fol
         == watched.checkpoints()[6].joinpath("model.safetensors").read_bytes()
     )
     measured = watched.measurements()
-    assert set(measured["probe"]) >= set(PROBES)  # and they did measure
+    assert set(measured["probe"]) >= set(STANDARD)  # and they did measure
     assert set(measured["step"]) == {0, 1, 2, 4, 6}
