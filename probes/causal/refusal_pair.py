@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from scipy.special import logsumexp
 
 from ...dynamics import intervals
-from ...dynamics.errors import ConfigError
-from ...dynamics.types import Estimate
-from ..domains import THINK_OPEN, Domain, Item
+from ..behaviour.refusal_opening import openings, parted, told_apart
+from ..domains import Domain, Item
 from ..protocol import Edits, Given, Needs, Result
 from ..rendering import EMPTY_THINKING
 from .refusal_requests import BOTH, Requests, Site, Table, Values, readouts, site_of
@@ -35,10 +35,12 @@ class RefusalPair:
     """Refusals with a direction ablated and added, beside random ones; with the format forced; and what ablation costs."""
 
     name = "refusal_pair"
-    version = 2
+    version = 3
 
     def needs(self, domains: Mapping[str, Domain]) -> Needs:
-        return Needs(activations=("refusal",), base=True, intervention=True) if set(BOTH) <= set(domains) else Needs()
+        if not set(BOTH) <= set(domains):
+            return Needs()
+        return Needs(generations=BOTH, base_answers=True, activations=("refusal",), base=True, intervention=True)
 
     def measure(self, given: Given) -> Result:
         now, base = given.captured["refusal"], given.base_captured["refusal"]
@@ -48,7 +50,7 @@ class RefusalPair:
         for metric, (estimate, unit) in readouts(site, now, base).items():
             table.add(metric, estimate, unit)
         _untouched(table, requests)
-        _format(table, requests)
+        _format(table, requests, given)
         _interventions(table, requests, site)
         _cost(table, given, site)
         return Result(table.rows, table.items)
@@ -69,22 +71,34 @@ def _untouched(table: Table, requests: Requests) -> None:
     _keep(table, plain, "plain")
 
 
-def _format(table: Table, requests: Requests) -> None:
-    """Both sorts of requests again, with the thinking part forced empty, and with none allowed to open."""
-    ways: dict[str, dict] = {
-        "thinking_empty": {"begin": EMPTY_THINKING},
-        "thinking_banned": {"banned": (THINK_OPEN,)},
+def _format(table: Table, requests: Requests, given: Given) -> None:
+    """Both sorts of requests again: with the thinking part forced empty, and with a turn that opens as the base's answers do.
+
+    The second is a choice between the first tokens of the base's refusals and those of its help, learnt from its answers.
+    """
+    found: dict[str, Mapping[str, Mapping[str, np.ndarray]]] = {
+        "thinking_empty": requests.ask(begin=EMPTY_THINKING),
+        "opening_as_base": _openings(requests, given),
     }
-    for way, how in ways.items():
-        try:
-            found = requests.ask(**how)
-        except ConfigError as error:  # the tag is several tokens in this tokenizer
-            undefined = Estimate.undefined(0, "not measured")
-            table.add(f"refusal_rate_{way}", undefined, "share", "harmful", reason=str(error))
-            continue
-        table.share(f"refusal_rate_{way}", "harmful", found["harmful"]["refused"])
-        table.share(f"safe_refusal_rate_{way}", "safe", found["safe"]["refused"])
-        _keep(table, found, way)
+    for way, of in found.items():
+        table.share(f"refusal_rate_{way}", "harmful", of["harmful"]["refused"])
+        table.share(f"safe_refusal_rate_{way}", "safe", of["safe"]["refused"])
+        _keep(table, of, way)
+
+
+def _openings(requests: Requests, given: Given) -> dict[str, dict[str, np.ndarray]]:
+    """Whether each request's turn, if it opens as the base's do, opens with a refusal; NaN where nothing tells the two."""
+    refusals, helps = parted(given.base_answered["harmful"])[0], parted(given.base_answered["safe"])[1]
+    refusing, helping = told_apart(openings(requests.handle, refusals), openings(requests.handle, helps))
+    refused: dict[str, dict[str, np.ndarray]] = {}
+    for name, items in requests.items.items():
+        values = np.full(len(items), np.nan)
+        if refusing and helping:
+            log_NK = requests.handle.opening_logprobs([i.prompt for i in items], [*refusing, *helping])
+            yes, no = (logsumexp(x, axis=1) for x in np.split(log_NK, [len(refusing)], axis=1))
+            values = (yes > no).astype(float)
+        refused[name] = {"refused": values}
+    return refused
 
 
 def _interventions(table: Table, requests: Requests, site: Site) -> None:

@@ -28,7 +28,7 @@ def general(row) -> str:
 
 def test_every_metric_is_documented_and_every_documented_metric_exists(micro_folder, tmp_path):
     checkpoint = Checkpoint(0, micro_folder)
-    config = ProbeConfig(items=8, domains=("countdown", "harmful", "safe"), probes=tuple(PROBES))
+    config = ProbeConfig(items=8, domains=("countdown", "facts", "harmful", "safe"), probes=tuple(PROBES))
     rows = Planner(tmp_path, checkpoint, config).measure(checkpoint)
     places = Counter((r.metric, r.domain, r.layer, r.position) for r in rows)
     assert [place for place, n in places.items() if n > 1] == []  # no two probes measure under one name
