@@ -20,7 +20,7 @@ from sftscope.cli import main
 from sftscope.dynamics.record import Run
 from sftscope.dynamics.settings import from_mapping
 from sftscope.probes import organisms
-from sftscope.probes import planner as planner_module
+from sftscope.probes import work as work_module
 from sftscope.probes.planner import ProbeConfig
 from sftscope.watch import watch_run
 
@@ -63,7 +63,7 @@ def probed(forty, tmp_path_factory):
     told: dict = {"run": place / "run", "killed": killed(args, place / "run", at=4)}
     told |= {"loads": [], "memory": [], "alive": []}
     models: list[weakref.ref] = []
-    load = planner_module.load_model
+    load = work_module.load_model
 
     def watched(checkpoint):
         if len(told["loads"]) == 5 and "interrupted" not in told:
@@ -76,14 +76,14 @@ def probed(forty, tmp_path_factory):
         models.append(weakref.ref(model))
         return model
 
-    planner_module.load_model = watched
+    work_module.load_model = watched
     try:
         told["interrupted_with"] = main(args)
         with pytest.raises(SystemExit) as ended:  # some failed
             main(args)
         told["ended_with"] = ended.value.code
     finally:
-        planner_module.load_model = load
+        work_module.load_model = load
     return told
 
 

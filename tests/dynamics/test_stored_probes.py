@@ -28,7 +28,7 @@ def test_unknown_names_positions_and_layers_get_what_there_is(path):
     run = Run(path)
     with pytest.raises(RecordError, match="did you mean 'last_prompt'"):
         run.activations("refusal", 0, position="last_promt")
-    with pytest.raises(RecordError, match="layers 0 to 1, not 7"):
+    with pytest.raises(RecordError, match="holds the layers 0, 1, not 7"):
         run.activations("refusal", 7)
     with pytest.raises(RecordError, match=r"no direction 'refusal' at steps \[5\] in .*: there are \[0, 8\]"):
         run.direction("refusal", 5)
@@ -53,6 +53,7 @@ def test_a_direction_leaves_as_safetensors(path, tmp_path):
             "hook": "blocks.{layer}.hook_resid_post",
             "position": "last_prompt",
             "axes": "layers, width",
+            "layers": "0,1",
             "weights": "w8",
             "base": "hash-of-base",
             "run": "r",
