@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -212,4 +211,3 @@ def test_a_gap_is_a_share_of_the_base_with_the_bounds_of_both(probed):
     gap = evidence_at(Run(probed), 10).gap_base
     assert gap.value == pytest.approx(-1 / 6)
     assert (gap.lo, gap.hi) == (pytest.approx(-1.3 / 5.7), pytest.approx(-0.7 / 6.3))
-    assert not math.isnan(evidence_at(Run(probed), 0).gap_base.lo)
