@@ -67,7 +67,7 @@ _DECIDING: Mapping[State, str] = {
     "monitor moved": "gap along the base's direction",
     "unreached": "rescued by the base's gap",
     "disconnected": "largest rescue by a dose",
-    "bypassed by format": "rescued thinking_empty",
+    "bypassed by format": "rescued by another format",
     "broken": "safe requests helped with",
     "unclear": "change",
 }
@@ -84,6 +84,8 @@ def _numbers(e: Evidence) -> dict[str, Estimate]:
         "rescued by random directions": e.restored_random,
         **{f"rescued {way}": f.rescue for way, f in e.formats.items()},
     }
+    if e.formats:
+        known["rescued by another format"] = max((f.rescue for f in e.formats.values()), key=lambda x: x.lo)
     if e.doses:
         known["largest rescue by a dose"] = max((d.rescue for d in e.doses.values()), key=lambda x: x.hi)
         known["largest effect of a dose on safe requests"] = max(

@@ -7,8 +7,8 @@ happened to refusal (dynamics/diagnosis.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import logsumexp
@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from ...dynamics import intervals
 from ..behaviour.refusal_opening import openings, parted, told_apart
 from ..domains import Domain, Item
+from ..microworld import DOMAINS
 from ..protocol import Edits, Given, Needs, Result
 from ..rendering import EMPTY_THINKING
 from .refusal_requests import BOTH, Requests, Site, Table, Values, readouts, site_of
@@ -37,6 +38,14 @@ class RefusalPair:
     name = "refusal_pair"
     version = 3
 
+    def __init__(self, cost_on: Iterable[Domain] = ()) -> None:
+        self.settings = " ".join(d.name for d in general(cost_on))
+
+    @classmethod
+    def configured(cls, config: Any) -> RefusalPair:
+        """Other general domains, other costs: they are part of the result's key."""
+        return cls(DOMAINS[name] for name in config.domains if name in DOMAINS)
+
     def needs(self, domains: Mapping[str, Domain]) -> Needs:
         if not set(BOTH) <= set(domains):
             return Needs()
@@ -54,6 +63,11 @@ class RefusalPair:
         _interventions(table, requests, site)
         _cost(table, given, site)
         return Result(table.rows, table.items)
+
+
+def general(domains: Iterable[Domain]) -> list[Domain]:
+    """Those on which the cost of ablation is seen."""
+    return [d for d in domains if d.group == "general" or d.name == "calculation"]
 
 
 def _keep(table: Table, found: Mapping[str, Values], condition: str) -> None:
@@ -130,7 +144,7 @@ def _cost(table: Table, given: Given, site: Site) -> None:
     """What the same ablations do to general abilities: strict scores, and the loss of right answers in nats per token."""
     handle = given.handle
     assert handle is not None
-    domains = [d for n, d in given.domains.items() if d.group == "general" or n == "calculation"]
+    domains = general(given.domains.values())
     asked: list[tuple[Domain, Item]] = [(d, i) for d in domains for i in d.items("test", GENERAL_ITEMS, seed=2)]
     if not asked:
         return
