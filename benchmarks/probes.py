@@ -32,7 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ENGINE = "hf engine"
-GENERATION = (ENGINE, *(f"model.generate, {n}" for n in (16, 32, 64, 128, 256)))
+GENERATION = (ENGINE, *(f"model.generate, {n}" for n in (8, 16, 32, 64, 128, 256)))
 HALFWAY = (0.3, 0.7)  # share of responses that think aloud: lengths are mixed
 
 

@@ -77,6 +77,8 @@ def probed(forty, tmp_path_factory):
         return model
 
     work_module.load_model = watched
+    # A shell that starts us in the background has Ctrl-C ignored, and Python then leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         told["interrupted_with"] = main(args)
         with pytest.raises(SystemExit) as ended:  # some failed
@@ -84,6 +86,7 @@ def probed(forty, tmp_path_factory):
         told["ended_with"] = ended.value.code
     finally:
         work_module.load_model = load
+        signal.signal(signal.SIGINT, before)
     return told
 
 
