@@ -76,8 +76,9 @@ def base(name: str = BASE) -> Known:
 
 def folder(name: str, organism: str = BASE) -> Path:
     """A known-truth model as a checkpoint folder, made by the first who asks for it, whichever test process that is."""
-    root = Path(os.environ.setdefault(ROOT, tempfile.mkdtemp()))
-    target = root / f"{organism}-{name}"
+    if ROOT not in os.environ:
+        os.environ[ROOT] = tempfile.mkdtemp()
+    target = Path(os.environ[ROOT]) / f"{organism}-{name}"
     with FileLock(f"{target}.lock"):
         if not target.exists():
             with torch.random.fork_rng(devices=[]):
