@@ -99,7 +99,7 @@ def _sentence(run: Run, step: int, diagnosis: Diagnosis, e: Evidence, pair: Caus
     refused = " to ".join(with_interval(r) for r in rates if r is not None)
     said = [f"harmful requests refused {refused}"]
     if e.helped is not None:
-        said.append(f"safe ones helped with {with_interval(e.helped)} as often as by the base")
+        said.append(f"safe ones helped with, in form, {with_interval(e.helped)} as often as by the base")
     if e.gap_base is not None:
         own = f", along its own {with_interval(e.gap_refit)}" if e.gap_refit is not None else ""
         said.append(f"the gap between them, along the base's direction, {with_interval(e.gap_base)} of the base's{own}")

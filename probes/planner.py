@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..dynamics.errors import CheckpointError, ConfigError, SftscopeError
 from ..dynamics.record import step_name, write_measurements
@@ -187,7 +188,8 @@ class Planner:
             try:
                 given = work.given(needs)
                 by_handle = work.tokens_by_handle
-                with cost.stage(probe.name):
+                # Small fits on many BLAS threads take several times as long, beside training or another worker above all.
+                with cost.stage(probe.name), threadpool_limits(1, "blas"):
                     result = probe.measure(given)
                 cost.count(probe.name, tokens=work.tokens_by_handle - by_handle)
             except CheckpointError:
