@@ -88,13 +88,10 @@ def find_remote(name: HubName) -> list[tuple[int | None, Remote]] | Path:
 
     Where the hub cannot be asked: the folder in its cache on this machine. Raises CheckpointError with the way out.
     """
-    try:
-        commit, files = list_repository(name.repo, name.revision)
-    except Exception as error:
-        cached = _cached(name)
-        if cached is None:
-            raise _not_to_be_had(name, error) from error
-        return cached
+    listed = _listed(name)
+    if isinstance(listed, Path):
+        return listed
+    commit, files = listed
     found = _step_folders(files, name.folder)
     if not found:
         inside = weights_within(lambda part: _names_in(files, _join(name.folder, part)))
@@ -110,15 +107,23 @@ def find_remote(name: HubName) -> list[tuple[int | None, Remote]] | Path:
 
 def fetch_small(name: HubName) -> Path:
     """The folder of a hub name's config and tokenizer, without its weights. Raises CheckpointError."""
+    listed = _listed(name)
+    if isinstance(listed, Path):
+        return listed
+    commit, files = listed
+    small = [f for f in needed_files(files, name.folder) if not weight_files([f])]
+    return Remote(name.repo, commit, name.folder, tuple(small), "").fetch()
+
+
+def _listed(name: HubName) -> tuple[str, dict[str, str | None]] | Path:
+    """What `list_repository` gives; where the hub cannot be asked, the folder in its cache on this machine."""
     try:
-        commit, files = list_repository(name.repo, name.revision)
+        return list_repository(name.repo, name.revision)
     except Exception as error:
         cached = _cached(name)
         if cached is None:
             raise _not_to_be_had(name, error) from error
         return cached
-    small = [f for f in needed_files(files, name.folder) if not weight_files([f])]
-    return Remote(name.repo, commit, name.folder, tuple(small), "").fetch()
 
 
 def list_repository(repo: str, revision: str | None) -> tuple[str, dict[str, str | None]]:

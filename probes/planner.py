@@ -29,7 +29,7 @@ from .microworld import DOMAINS
 from .prompt_sets import PROMPT_SETS, arranged, sequences_of
 from .protocol import Ask, Needs, Probe, PromptSet
 from .registry import STANDARD, make_probe
-from .rendering import Renderer, unknown_words
+from .rendering import Renderer
 from .work import Cost, Say, Work
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Planner:
         self.renderer = Renderer(self.tokenizer)
         self.domains = domains_of(config)
         self.items = items_of(config, self.domains)
-        if found := unknown_words(self.tokenizer, {n: [i.prompt for i in items] for n, items in self.items.items()}):
+        if found := self.renderer.unreadable({n: [i.prompt for i in items] for n, items in self.items.items()}):
             raise CheckpointError(
                 f"the tokenizer of {base.path} does not know every word of {found[1]!r} ({found[0]}): "
                 "give the tokenizer that belongs to the weights, or other `probes.domains`"

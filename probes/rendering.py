@@ -47,6 +47,17 @@ class Renderer:
         )
         return ids
 
+    def unreadable(self, prompts: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+        """The first prompt, with its domain, that a word-level tokenizer cannot read; None where it reads all."""
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None or unknown in (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.pad_id):
+            return None  # byte-level tokenizers read everything; some name their end token as "unknown" too
+        for name, texts in prompts.items():
+            for text, ids in zip(texts, self.prompts(texts), strict=True):
+                if unknown in ids:
+                    return name, text
+        return None
+
     def words(self, text: str) -> list[int]:
         """Ids of text within a turn."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
@@ -124,16 +135,3 @@ class Renderer:
                 raise ValueError(f"no token of {text[:40]!r} ends before character {end}")
             found.append(before[-1])
         return list(encoding.input_ids), found
-
-
-def unknown_words(tokenizer: PreTrainedTokenizerBase, prompts: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
-    """The first prompt, with its domain, that a word-level tokenizer cannot read; None where it reads all."""
-    unknown = tokenizer.unk_token_id
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id, pad):
-        return None  # byte-level tokenizers read everything; some name their end token as "unknown" too
-    for name, texts in prompts.items():
-        for text, ids in zip(texts, Renderer(tokenizer).prompts(texts), strict=True):
-            if unknown in ids:
-                return name, text
-    return None
