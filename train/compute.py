@@ -3,6 +3,7 @@ that are computed again rather than kept, and compiled layers."""
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,9 @@ def open_accelerator(config: TrainConfig, run: Path) -> Accelerator:
         raise ConfigError(
             f"`model.compute` is {config.model.compute} and the processes cannot be set up: {first_line(error)}"
         ) from error
+    if accelerator.num_processes > 1:
+        atexit.unregister(_leave_group)
+        atexit.register(_leave_group)
     if accelerator.is_fsdp2 and config.model.compute is not None:
         import torch
         from torch.distributed.fsdp import MixedPrecisionPolicy
@@ -63,6 +67,14 @@ def open_accelerator(config: TrainConfig, run: Path) -> Accelerator:
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
         )
     return accelerator
+
+
+def _leave_group() -> None:
+    """What processes talk over has threads of its own: left to the interpreter's end, they may abort a finished run."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def gather(accelerator: Accelerator, model: torch.nn.Module) -> dict[str, Any]:
