@@ -10,31 +10,31 @@ from .types import Estimate, Finding, Measurement
 
 if TYPE_CHECKING:
     from .analysis import analyze
-    from .association import associate, association_table
-    from .bands import Band, simultaneous_band
-    from .beyond_length import beyond_length_table, change_beyond_length
-    from .payoff import matched_payoff
-    from .phases import Phase, judge
+    from .association.one_run import associate, association_table
+    from .procedure.beyond_length import beyond_length_table, change_beyond_length
+    from .procedure.payoff import matched_payoff
     from .record import Run
-    from .rescue import rescue_fraction
-    from .trajectories import Trajectory
+    from .refusal.rescue import rescue_fraction
+    from .statistics.bands import Band, simultaneous_band
+    from .trajectories.phases import Phase, judge
+    from .trajectories.trajectory import Trajectory
     from .transfer import transfer_matrix
 
 # What needs pandas and scipy comes on demand: an error class, or `sftscope --help`, must not wait for them.
 _ON_DEMAND = {
-    "Band": "bands",
-    "Phase": "phases",
+    "Band": "statistics.bands",
+    "Phase": "trajectories.phases",
     "Run": "record",
-    "Trajectory": "trajectories",
+    "Trajectory": "trajectories.trajectory",
     "analyze": "analysis",
-    "associate": "association",
-    "association_table": "association",
-    "beyond_length_table": "beyond_length",
-    "change_beyond_length": "beyond_length",
-    "judge": "phases",
-    "matched_payoff": "payoff",
-    "rescue_fraction": "rescue",
-    "simultaneous_band": "bands",
+    "associate": "association.one_run",
+    "association_table": "association.one_run",
+    "beyond_length_table": "procedure.beyond_length",
+    "change_beyond_length": "procedure.beyond_length",
+    "judge": "trajectories.phases",
+    "matched_payoff": "procedure.payoff",
+    "rescue_fraction": "refusal.rescue",
+    "simultaneous_band": "statistics.bands",
     "transfer_matrix": "transfer",
 }
 __all__ = [

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import DataError
-from .intervals import paired_difference
+from .findings.wording import number, plain_name, signed
+from .statistics.intervals import paired_difference
 from .types import Estimate
-from .wording import number, plain_name, signed
 
 FINISH_MARGIN = 0.10  # shares of items
 REFUSAL_MARGIN = 0.10

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .association import association_table
+from .association.one_run import association_table
 from .errors import DataError
-from .findings import build_findings
-from .phases import Moving, Phase, judge, still_moving
+from .findings.building import build_findings
 from .record import FINDINGS_FILE, STEPS_FILE, Run, write_findings
 from .storage import content_key, sha256_file, whole_file, write_json
-from .trajectories import PRESENCE, Trajectory, from_run
+from .trajectories.phases import Moving, Phase, judge, still_moving
+from .trajectories.trajectory import PRESENCE, Trajectory, from_run
 from .types import Estimate, Finding
 
 FOLDER = "analysis"
@@ -129,7 +129,8 @@ def _inputs_key(run: Run) -> str:
         for f in (run.path / kind).glob("step-*/*.parquet")
     )
     steps = run.path / STEPS_FILE
-    code = [(f.name, sha256_file(f)) for f in sorted(Path(__file__).parent.glob("*.py"))]
+    here = Path(__file__).parent
+    code = [(str(f.relative_to(here)), sha256_file(f)) for f in sorted(here.rglob("*.py"))]
     return content_key(files, run.info, steps.stat().st_size if steps.exists() else 0, code)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import rankdata
 
-from .intervals import Z, cluster_totals
+from .statistics.intervals import Z, cluster_totals
 from .types import Estimate
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..dynamics.findings.wording import GROUP_LABELS
 from ..dynamics.types import GROUPS
-from ..dynamics.wording import GROUP_LABELS
 from .source import Source, heading
 from .tables import Table, interval, number
 from .text import clip

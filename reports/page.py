@@ -14,8 +14,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__
+from ..dynamics.findings.wording import GROUP_LABELS
 from ..dynamics.storage import whole_file
-from ..dynamics.wording import GROUP_LABELS
 from . import overview
 from .gallery import gallery
 from .panels import Figure

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from ..dynamics.errors import RecordError
+from ..dynamics.findings.wording import GROUP_LABELS, SCORE_LABELS, plain_name
 from ..dynamics.record import Run
 from ..dynamics.types import GROUPS
-from ..dynamics.wording import GROUP_LABELS, SCORE_LABELS, plain_name
 
 MOST_EPOCHS = 12  # more ends of epochs than this are not ruled in
 

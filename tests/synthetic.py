@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
-from sftscope.dynamics import Estimate, Measurement, intervals
+from sftscope.dynamics import Estimate, Measurement
 from sftscope.dynamics.record import STEPS_FILE, create_run, write_measurements, write_samples
+from sftscope.dynamics.statistics import intervals
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256)
 GROUPS = {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..dynamics.intervals import ratio
 from ..dynamics.record import step_name, write_measurements
+from ..dynamics.statistics.intervals import ratio
 from ..dynamics.storage import content_key
 from ..dynamics.types import Measurement
 from .batching import collate, micro_batches

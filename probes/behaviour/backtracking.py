@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.storage import content_key
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain, Response

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...dynamics import intervals
 from ...dynamics.separation import auc
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain, Response
 from ..protocol import Answered, Given, Needs, Result, Scored, item_rows

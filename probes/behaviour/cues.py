@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.storage import content_key
 from ...dynamics.types import Measurement
 from ..domains import Domain

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Measurement
 from ..domains import Domain
 from ..mistakes import MISTAKES, Diagnosing, mistake

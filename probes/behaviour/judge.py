@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...dynamics import intervals
 from ...dynamics.errors import ConfigError, SftscopeError
+from ...dynamics.statistics import intervals
 from ...dynamics.storage import content_key
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain, Grade

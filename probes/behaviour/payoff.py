@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ...dynamics import intervals
-from ...dynamics.payoff import METRIC, matched_payoff
+from ...dynamics.procedure.payoff import METRIC, matched_payoff
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain
 from ..protocol import Answered, Ask, Given, Needs, Result

@@ -13,7 +13,7 @@ from typing import Literal
 
 import pandas as pd
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Measurement
 from ..domains import Complies, Domain, Item, Response
 from ..protocol import Answered, Ask, Given, Needs, Result, item_rows

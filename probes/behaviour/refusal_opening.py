@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import logsumexp
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain, Response
 from ..protocol import Answered, Given, Handle, Needs, Result

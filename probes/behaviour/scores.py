@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Measurement
 from ..domains import Domain
 from ..protocol import Given, Needs, Result, item_rows

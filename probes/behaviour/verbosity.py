@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.storage import content_key
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain, Response

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Estimate, Measurement
 from ..dead_ends import Worked, worked_domains
 from ..domains import Domain, Item, Response

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Estimate, Measurement
 from ..domains import THINK_CLOSE, THINK_OPEN, Domain, Item, Response
 from ..protocol import Answered, Ask, Given, Handle, Needs, Result

@@ -2,7 +2,7 @@
 
 Only a base's direction that passes this at step 0 earns the name of a refusal direction; otherwise it is harm recognition.
 At later checkpoints the same conditions, the checkpoint's own direction beside the base's, are the evidence for what
-happened to refusal (dynamics/diagnosis.py).
+happened to refusal (dynamics/refusal/diagnosis.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from scipy.special import logsumexp
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ..behaviour.refusal_opening import openings, parted, told_apart
 from ..domains import Domain, Item
 from ..microworld import DOMAINS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain, Item, Response
 from ..internals import directions as d

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.storage import content_key
 from ...dynamics.types import Estimate, Measurement
 from ..domains import THINK_CLOSE, THINK_OPEN, Domain, Item, Response

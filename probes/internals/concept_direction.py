@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Estimate, Measurement
 from ..domains import Domain
 from ..protocol import TEMPLATE, Captured, Direction, Given, Needs, PromptSet, Result

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.special import stdtrit
 from scipy.stats import rankdata
 
-from ...dynamics.intervals import cluster_totals
 from ...dynamics.separation import auc as auc  # one of the measures of a direction, for whoever reads them from here
+from ...dynamics.statistics.intervals import cluster_totals
 from ...dynamics.types import Estimate
 
 MIN_RELIABILITY = 0.2

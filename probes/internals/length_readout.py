@@ -14,7 +14,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Estimate
 from . import directions as d
 

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ...dynamics.intervals import wilson_bounds
+from ...dynamics.statistics.intervals import wilson_bounds
 from ...dynamics.types import Estimate
 from . import directions as d
 

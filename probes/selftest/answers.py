@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import binom
 
-from ...dynamics import intervals
+from ...dynamics.statistics import intervals
 from ...dynamics.types import Estimate
 from ..domains import Domain, Item, Response
 from ..engines import Sampling

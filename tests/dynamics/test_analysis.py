@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from sftscope.dynamics import DataError, Measurement, RecordError, Run, analyze, intervals
+from sftscope.dynamics import DataError, Measurement, RecordError, Run, analyze
 from sftscope.dynamics.record import create_run, write_measurements
+from sftscope.dynamics.statistics import intervals
 from synthetic import STEPS, VERDICTS, make_run
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sftscope.dynamics import Run, associate, association_table
-from sftscope.dynamics.association import LAGS, MIN_DIFFERENCES, effective_size, lagged, prewhitened
+from sftscope.dynamics.association.one_run import LAGS, MIN_DIFFERENCES, effective_size, lagged, prewhitened
 from sftscope.dynamics.record import half_of
-from sftscope.dynamics.trajectories import from_run
+from sftscope.dynamics.trajectories.trajectory import from_run
 from synthetic import make_run
 
 

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 from sftscope.dynamics import DataError, simultaneous_band
-from sftscope.dynamics.bands import bootstrap_means
-from sftscope.dynamics.phases import smallest_detectable_dip
+from sftscope.dynamics.statistics.bands import bootstrap_means
+from sftscope.dynamics.trajectories.phases import smallest_detectable_dip
 from synthetic import item_answers
 
 T = 12

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from calibration import LEVEL, Cell, Rate, beyond_length_cells, holds, measure, ratio_rejects, searches
 from scipy.special import expit, stdtrit
 from sftscope.dynamics import DataError, Estimate, Measurement, Run
-from sftscope.dynamics.beyond_length import (
+from sftscope.dynamics.calibrate.cells import LEVEL, Cell, Rate, holds, measure
+from sftscope.dynamics.calibrate.studies.beyond_length import cells, ratio_rejects, searches
+from sftscope.dynamics.procedure.beyond_length import (
     beyond_length_table,
     change_beyond_length,
     log_rate_ratio,
@@ -18,10 +19,10 @@ from sftscope.dynamics.record import create_run, write_measurements
 
 
 def test_lengths_that_surge_or_contract_are_rarely_a_change():
-    """A slice of `python -P tests/calibration.py beyond_length`, which has all cells at 2,000 draws."""
-    cells = [c for c in beyond_length_cells() if not c.power and "lengths stay" not in c.name and "100" not in c.name]
+    """A slice of `python -m sftscope.dynamics.calibrate beyond_length`, which has all cells at 2,000 draws."""
+    chosen = [c for c in cells() if not c.power and "lengths stay" not in c.name and "100" not in c.name]
     draws = 300
-    rates = measure(cells, draws, seed=1)
+    rates = measure(chosen, draws, seed=1)
     assert len(rates) == 20
     assert max(r.value for r in rates) <= LEVEL + 3.5 * math.sqrt(LEVEL * (1 - LEVEL) / draws)
     assert sum(r.hits for r in rates) / sum(r.of for r in rates) <= 0.055

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from sftscope.dynamics.decomposition import growth, length_growth
+from sftscope.dynamics.procedure.decomposition import growth, length_growth
 from sftscope.dynamics.record import Run, create_run, write_measurements
 from sftscope.dynamics.types import Estimate, Measurement
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from sftscope.dynamics import Estimate, Measurement, analyze, intervals
-from sftscope.dynamics.diagnosis import Dose, Evidence, Format, diagnose
+from sftscope.dynamics import Estimate, Measurement, analyze
 from sftscope.dynamics.record import write_measurements
+from sftscope.dynamics.refusal.diagnosis import Dose, Evidence, Format, diagnose
+from sftscope.dynamics.statistics import intervals
 
 
 def e(value: float, half: float = 0.05) -> Estimate:
@@ -203,8 +204,8 @@ def test_no_diagnosis_without_the_base_or_without_a_later_checkpoint(probed):
 
 
 def test_a_gap_is_a_share_of_the_base_with_the_bounds_of_both(probed):
-    from sftscope.dynamics.diagnosis_evidence import evidence_at
     from sftscope.dynamics.record import Run
+    from sftscope.dynamics.refusal.diagnosis_evidence import evidence_at
 
     write_pair(probed, 0, refused=47, restored=48, gap=6.0)
     write_pair(probed, 10, refused=2, restored=46, gap=-1.0)

@@ -5,12 +5,12 @@ import re
 import numpy as np
 import pytest
 from sftscope.dynamics import Estimate, Measurement, Phase, Run, Trajectory, analyze, judge
-from sftscope.dynamics.advice import _decide
-from sftscope.dynamics.findings import phase_sentence
-from sftscope.dynamics.mechanism import _procedure_reading
+from sftscope.dynamics.choice.advice import _decide
+from sftscope.dynamics.choice.tradeoff import mean_of_independent
+from sftscope.dynamics.findings.building import phase_sentence
+from sftscope.dynamics.findings.wording import against_base, number, signed, step_list, title
+from sftscope.dynamics.procedure.mechanism import _procedure_reading
 from sftscope.dynamics.record import write_measurements
-from sftscope.dynamics.tradeoff import mean_of_independent
-from sftscope.dynamics.wording import against_base, number, signed, step_list, title
 from synthetic import VERDICTS, item_answers, make_run, spread
 
 STEPS = np.array([0, 1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256])

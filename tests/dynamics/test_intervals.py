@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from sftscope.dynamics import DataError, intervals
+from sftscope.dynamics import DataError
+from sftscope.dynamics.statistics import intervals
 
 
 def coverage(draws, truth):

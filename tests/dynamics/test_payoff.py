@@ -5,15 +5,16 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from calibration import LEVEL, holds, measure, payoff_cells, stuck_responses
 from sftscope.dynamics import DataError
-from sftscope.dynamics.payoff import matched_difference, matched_payoff
+from sftscope.dynamics.calibrate.cells import LEVEL, holds, measure
+from sftscope.dynamics.calibrate.studies.payoff import cells, stuck_responses
+from sftscope.dynamics.procedure.payoff import matched_difference, matched_payoff
 
 
 def test_intervals_hold_the_payoff():
-    """A slice of `python -P tests/calibration.py payoff`, which has 2,000 draws a cell."""
-    cells = [c for c in payoff_cells() if not c.power]
-    rates = measure(cells, 150, seed=1)
+    """A slice of `python -m sftscope.dynamics.calibrate payoff`, which has 2,000 draws a cell."""
+    chosen = [c for c in cells() if not c.power]
+    rates = measure(chosen, 150, seed=1)
     assert max(r.value for r in rates) <= LEVEL + 4 * math.sqrt(LEVEL * (1 - LEVEL) / 150)
     assert holds(rates)
 
@@ -31,7 +32,7 @@ def test_over_all_responses_a_gain_reads_as_a_loss():
 
 
 def test_a_payoff_is_seen():
-    cell = next(c for c in payoff_cells() if c.power and c.name.startswith("200"))
+    cell = next(c for c in cells() if c.power and c.name.startswith("200"))
     assert measure([cell], 100)[0].value > 0.9
 
 

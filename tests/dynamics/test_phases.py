@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from sftscope.dynamics import DataError, Estimate, Trajectory, judge
-from sftscope.dynamics.phases import first_recovery, still_moving
-from sftscope.dynamics.trajectories import from_aggregates
+from sftscope.dynamics.trajectories.phases import first_recovery, still_moving
+from sftscope.dynamics.trajectories.trajectory import from_aggregates
 from synthetic import item_answers
 
 STEPS = np.array([0, 1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256])

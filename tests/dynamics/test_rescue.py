@@ -4,14 +4,16 @@ import math
 
 import numpy as np
 import pytest
-from calibration import LEVEL, holds, measure, outcomes, rescue_cells
-from sftscope.dynamics import DataError, intervals
-from sftscope.dynamics.rescue import rescue_fraction
+from sftscope.dynamics import DataError
+from sftscope.dynamics.calibrate.cells import LEVEL, holds, measure
+from sftscope.dynamics.calibrate.studies.rescue import cells, outcomes
+from sftscope.dynamics.refusal.rescue import rescue_fraction
+from sftscope.dynamics.statistics import intervals
 
 
 def test_intervals_hold_the_fraction_at_48_items():
-    """A slice of `python -P tests/calibration.py rescue`, which has 2,000 draws a cell."""
-    rates = measure(rescue_cells(), 100, seed=1)
+    """A slice of `python -m sftscope.dynamics.calibrate rescue`, which has 2,000 draws a cell."""
+    rates = measure(cells(), 100, seed=1)
     assert max(r.value for r in rates if r.of > 30) <= LEVEL + 4 * math.sqrt(LEVEL * (1 - LEVEL) / 100)
     assert holds(rates)
 

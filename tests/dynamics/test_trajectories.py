@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sftscope.dynamics import DataError, Measurement, RecordError, Run, intervals
+from sftscope.dynamics import DataError, Measurement, RecordError, Run
 from sftscope.dynamics.record import create_run, half_of, write_measurements
-from sftscope.dynamics.trajectories import Trajectory, from_run
+from sftscope.dynamics.statistics import intervals
+from sftscope.dynamics.trajectories.trajectory import Trajectory, from_run
 from synthetic import item_answers, make_run
 
 

@@ -6,7 +6,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from sftscope.dynamics import beyond_length, payoff, rescue, transfer
+from sftscope.dynamics import transfer
+from sftscope.dynamics.procedure import beyond_length, payoff
+from sftscope.dynamics.refusal import rescue
 from sftscope.probes.behaviour.judge import METRICS as JUDGE
 from sftscope.probes.checkpoints import Checkpoint
 from sftscope.probes.internals.backtracking_direction import BacktrackingDirection

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
-from .bands import Band, bootstrap_means, simultaneous_band
-from .intervals import LEVEL
-from .trajectories import Trajectory
-from .types import Estimate, Verdict
+from ..statistics.bands import Band, bootstrap_means, simultaneous_band
+from ..statistics.intervals import LEVEL
+from ..types import Estimate, Verdict
+from .trajectory import Trajectory
 
 FLAT = 0.03  # a band within +-3 points of base counts as no change
 POWER = 0.90  # the chance to see a dip as deep as the margin

@@ -16,11 +16,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, stdtrit
 
-from .errors import DataError
-from .intervals import LEVEL
-from .record import Run
-from .trajectories import from_run
-from .types import Estimate
+from ..errors import DataError
+from ..record import Run
+from ..statistics.intervals import LEVEL
+from ..trajectories.trajectory import from_run
+from ..types import Estimate
 
 METRIC = "backtracks_beyond_length"  # log of a ratio of rates; 0: as many as the length explains
 EVENTS, LENGTH = "backtracks", "tokens_outside_backtracks"

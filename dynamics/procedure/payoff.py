@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import DataError
-from .intervals import cluster_totals, linearised_variance, pseudo_unit, t_estimate
-from .types import Estimate
+from ..errors import DataError
+from ..statistics.intervals import cluster_totals, linearised_variance, pseudo_unit, t_estimate
+from ..types import Estimate
 
 METRIC = "backtracking_payoff"  # difference of shares
 METHOD = "mantel-haenszel, clustered by prompt"

@@ -19,9 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr
 
-from .intervals import LEVEL
-from .record import Run
-from .trajectories import Trajectory, from_run
+from ..record import Run
+from ..statistics.intervals import LEVEL
+from ..trajectories.trajectory import Trajectory, from_run
 
 LAGS = (-2, -1, 0, 1, 2)  # in checkpoints; positive: x leads
 NULL = "ESS-corrected t on prewhitened first differences"

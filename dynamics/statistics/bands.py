@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from .errors import DataError
+from ..errors import DataError
 from .intervals import cluster_totals, pseudo_unit
 
 BOOTSTRAP_FROM = 100  # independent units; with fewer the item bootstrap rejects too often (12.7 % at 30 items)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, ndtri, stdtrit  # scipy.stats would triple the import time of this package
 
-from .errors import DataError
-from .types import Estimate
+from ..errors import DataError
+from ..types import Estimate
 
 LEVEL = 0.95
 Z = float(ndtri(0.5 + LEVEL / 2))

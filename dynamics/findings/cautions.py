@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..record import Run
+from ..trajectories.phases import Phase
+from ..trajectories.trajectory import Trajectory
+from ..types import Finding
 from .evidence import estimate_at, files_of
-from .phases import Phase
-from .record import Run
-from .trajectories import Trajectory
-from .types import Finding
 from .wording import number, plain_name, step_list, title
 
 TOP3_LIMIT = 0.30  # beyond this share, three responses speak for a whole checkpoint

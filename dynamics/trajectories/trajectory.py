@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from . import intervals
-from .errors import DataError
-from .record import Run, half_of
-from .types import Estimate, Group
+from ..errors import DataError
+from ..record import Run, half_of
+from ..statistics import intervals
+from ..types import Estimate, Group
 
 AXES = ("epoch", "tokens", "cumulative_lr")
 PRESENCE = "strict"  # every graded item has this one, so its gaps are items that were not measured

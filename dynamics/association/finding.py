@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from .association import NULL
-from .types import Estimate, Finding
-from .wording import number, plain_name, with_interval
+from ..findings.wording import number, plain_name, with_interval
+from ..types import Estimate, Finding
+from .one_run import NULL
 
 
 def association_finding(table: pd.DataFrame) -> Finding | None:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from . import intervals
-from .record import Run
-from .types import Estimate
+from ..record import Run
+from ..statistics import intervals
+from ..types import Estimate
 
 
 @dataclass(frozen=True)

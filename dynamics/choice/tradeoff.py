@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from . import intervals
-from .association import REFUSAL_DOMAIN
-from .evidence import files_of
-from .phases import Phase
-from .record import Run
-from .refusal import over_refusal_rose
-from .trajectories import Trajectory
-from .types import Estimate, Finding
-from .wording import listing, signed
+from ..association.one_run import REFUSAL_DOMAIN
+from ..findings.evidence import files_of
+from ..findings.wording import listing, signed
+from ..record import Run
+from ..refusal.refusal import over_refusal_rose
+from ..statistics import intervals
+from ..trajectories.phases import Phase
+from ..trajectories.trajectory import Trajectory
+from ..types import Estimate, Finding
 
 HELPFUL_DOMAIN = "safe"
 

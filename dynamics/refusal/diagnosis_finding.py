@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..findings.evidence import estimate_at, files_of
+from ..findings.wording import listing, step_list, with_interval
+from ..procedure.mechanism import CausalPair, pair_at_base
+from ..record import Run
+from ..types import Estimate, Finding
 from .diagnosis import FORMATS, Diagnosis, Evidence, State, diagnose
 from .diagnosis_evidence import AT_DOSE, evidence_at, measured_steps
-from .evidence import estimate_at, files_of
-from .mechanism import CausalPair, pair_at_base
-from .record import Run
-from .types import Estimate, Finding
-from .wording import listing, step_list, with_interval
 
 _OVERTURN: Mapping[State, str] = {
     "intact": "other requests, or a judge of the answers' content, by which refusals were lost",

@@ -9,18 +9,18 @@ from typing import Any
 
 import pandas as pd
 
-from .advice import advice_finding
-from .association_finding import association_finding
+from ..association.finding import association_finding
+from ..choice.advice import advice_finding
+from ..choice.tradeoff import tradeoff_finding
+from ..procedure.mechanism import mechanism_findings, procedure_findings
+from ..record import Run
+from ..refusal.diagnosis_finding import diagnosis_finding
+from ..refusal.refusal import refusal_finding
+from ..trajectories.phases import FLAT, Phase
+from ..trajectories.trajectory import Trajectory
+from ..types import GROUPS, Estimate, Finding
 from .cautions import dip_split, one_seed_warning, split_clause, warnings_that_change_reading
-from .diagnosis_finding import diagnosis_finding
 from .evidence import files_of, is_declared
-from .mechanism import mechanism_findings, procedure_findings
-from .phases import FLAT, Phase
-from .record import Run
-from .refusal import refusal_finding
-from .tradeoff import tradeoff_finding
-from .trajectories import Trajectory
-from .types import GROUPS, Estimate, Finding
 from .wording import against_base, bounds, number, plain_name, title, with_interval
 
 

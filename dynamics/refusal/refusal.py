@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .evidence import estimate_at, files_of
-from .record import Run
-from .types import Estimate, Finding
-from .wording import number, step_list, with_interval
+from ..findings.evidence import estimate_at, files_of
+from ..findings.wording import number, step_list, with_interval
+from ..record import Run
+from ..types import Estimate, Finding
 
 # (domain, metric) -> how the sentence calls it
 BEHAVIOUR = {

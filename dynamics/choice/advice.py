@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .evidence import files_of, is_declared
-from .phases import Phase
-from .record import Run
-from .trajectories import Trajectory
-from .types import Finding
-from .wording import GROUP_LABELS, listing, plain_name, signed
+from ..findings.evidence import files_of, is_declared
+from ..findings.wording import GROUP_LABELS, listing, plain_name, signed
+from ..record import Run
+from ..trajectories.phases import Phase
+from ..trajectories.trajectory import Trajectory
+from ..types import Finding
 
 REASONING = ("id_reasoning", "ood_reasoning")
 # A recovered or improved in-domain score is what the training was for.

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from .intervals import LEVEL, cluster_totals, complete_rows, pseudo_unit
-from .types import Estimate
+from ..statistics.intervals import LEVEL, cluster_totals, complete_rows, pseudo_unit
+from ..types import Estimate
 
 METRIC = "rescue_fraction"  # 0: nothing came back, 1: all of it
 METHOD = "fieller, paired by item"

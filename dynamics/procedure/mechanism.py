@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .association import middle
-from .evidence import estimate_at, files_of, row_estimate
-from .record import Run
-from .trajectories import Trajectory
-from .types import Estimate, Finding
-from .wording import listing, plain_name, step_list, with_interval
+from ..association.one_run import middle
+from ..findings.evidence import estimate_at, files_of, row_estimate
+from ..findings.wording import listing, plain_name, step_list, with_interval
+from ..record import Run
+from ..trajectories.trajectory import Trajectory
+from ..types import Estimate, Finding
 
 PAIR = ("refusal_rate_ablated", "refusal_rate_ablated_random", "refusal_rate_added", "refusal_rate_added_random")
 UNTOUCHED = "refusal_rate_base"

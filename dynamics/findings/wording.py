@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from .types import Estimate
+from ..types import Estimate
 
 GROUP_LABELS = {
     "id_reasoning": "in-domain reasoning",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .types import Estimate
+from ..types import Estimate
 
 State = Literal["intact", "monitor moved", "unreached", "disconnected", "bypassed by format", "broken", "unclear"]
 

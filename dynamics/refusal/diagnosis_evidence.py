@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from . import intervals
+from ..findings.evidence import estimate_at, row_estimate
+from ..record import Run
+from ..statistics import intervals
+from ..types import Estimate
 from .diagnosis import FORMATS, HALF, Dose, Evidence, Format
-from .evidence import estimate_at, row_estimate
-from .record import Run
 from .rescue import rescue_fraction
-from .types import Estimate
 
 AT_DOSE = "refusal_rate_at_dose"
 DIRECTIONS = ("base", "refit")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from .record import Run
-from .types import Estimate
+from ..record import Run
+from ..types import Estimate
 
 
 def estimate_at(run: Run, metric: str, step: int, *, domain: str = "", layer: int | None = None) -> Estimate | None:

@@ -1,0 +1,1 @@
+"""What to do: train on or stop, what was gained and at which cost, which checkpoint to take."""

@@ -1,0 +1,1 @@
+"""Sentences built from numbers, with what they rest on."""

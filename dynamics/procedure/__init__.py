@@ -1,0 +1,1 @@
+"""Procedure or style: backtracking beyond length, what it pays, what lengths are made of."""

@@ -1,0 +1,1 @@
+"""What happened to refusal, and the evidence that tells its fates apart."""

@@ -1,0 +1,1 @@
+"""Intervals and simultaneous bands: what every number comes with."""

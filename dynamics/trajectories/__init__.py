@@ -1,0 +1,1 @@
+"""Scores over training, what they did there, and how they are tested."""
