@@ -217,15 +217,38 @@ def watch(
         raise SystemExit(1)
 
 
-def analyze(run: Positional[Path]) -> None:
+def analyze(path: Positional[Path], items: Path | None = None, out: OutFile = None) -> None:
     """Turn a run's measurements into findings: phases, associations, costs, and what to do next.
 
+    Scores from elsewhere need no model: a table (`step` and a column per benchmark, or `step, benchmark, score[, item,
+    sample]`; CSV or Parquet), or a folder of lm-eval's results. They become a run folder of their own.
+
     Args:
-        run: the run folder.
+        path: the run folder, a table of scores, or a folder of lm-eval's results.
+        items: what stands behind each score: benchmark, group, items, samples_per_item[, unit, metric].
+        out: the folder for the findings of scores from elsewhere.
     """
+    run = _as_run(path, items, out)
     for finding in _analyze(run):
         print(f"{finding.kind:>11}  {finding.sentence}")
     print(f"\nfindings: {(run / 'findings.json').resolve()}")
+
+
+def _as_run(path: Path, items: Path | None, out: Path | None) -> Path:
+    """The run folder itself, or that made of scores from elsewhere."""
+    from .dynamics.errors import ConfigError
+    from .dynamics.record import RUN_FILE
+    from .dynamics.scores.importing import import_scores
+
+    if (path.is_dir() and not any(path.rglob("results_*.json"))) or (path / RUN_FILE).is_file():
+        if items is not None or out is not None:
+            raise ConfigError(f"--items and -o belong to scores from elsewhere, and {path} is no table of scores")
+        return path
+    if not path.exists():
+        return path  # whose absence the analysis reports
+    if out is None:
+        raise ConfigError(f"{path} holds scores: say with -o DIR where their findings go")
+    return import_scores(path, out, items)
 
 
 def report(runs: Positional[tuple[Path, ...]], out: OutFile = None) -> None:

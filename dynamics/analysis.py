@@ -89,7 +89,7 @@ _BAND_COLUMNS = [
 def _trajectories(run: Run) -> tuple[dict[str, Trajectory], dict[str, str]]:
     found, troubles = {}, {}
     for domain in run.domains():
-        if PRESENCE not in run.item_metrics(domain):
+        if PRESENCE not in run.item_metrics(domain) and domain not in run.info.get("benchmarks", {}):
             troubles[domain] = "its answers were not graded (probe `scores`)"
             continue
         try:

@@ -274,8 +274,9 @@ class Run:
         return table.drop_duplicates("step", keep="last").set_index("step")[["value", "lo", "hi", "n", "method"]]
 
     def domains(self) -> dict[str, Group]:
-        """Domain -> group, for every domain with per-item results."""
-        return {
+        """Domain -> group, for every domain with per-item results, and every benchmark of imported scores."""
+        imported = {name: told["group"] for name, told in self.info.get("benchmarks", {}).items()}
+        return imported | {
             domain: rows["group"].iloc[0] for domain, by_metric in self._items().items() for rows in by_metric.values()
         }
 

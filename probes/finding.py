@@ -9,10 +9,11 @@ from pathlib import Path
 from ..dynamics.errors import CheckpointError, ConfigError, nearest
 from ..dynamics.record import RUN_FILE, Run
 from ..dynamics.settings import read_yaml
+from ..dynamics.steps import step_of, step_of_revision
 from . import organisms
 from .checkpoints import Checkpoint
 from .hub import Remote, fetch_small, find_remote, hub_name
-from .layouts import is_sharded, step_of, step_of_revision, weights_folder
+from .layouts import is_sharded, weights_folder
 
 FORMS = (
     "a run folder, a folder of checkpoints (step-N, checkpoint-N, global_step_N), model folders, or names on the hub"

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..dynamics.errors import CheckpointError, first_line
+from ..dynamics.steps import step_of, step_of_revision
 from ..dynamics.weights import ADAPTER_CONFIG, weights_hash
-from .layouts import needed_files, step_of, step_of_revision, weight_files, weights_within
+from .layouts import needed_files, weight_files, weights_within
 
 TIMEOUT_S = 10.0
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:@]+))?(?::(?P<folder>[^:]+))?")

@@ -1,4 +1,4 @@
-"""How tools lay a checkpoint out: the step in its name, the folder its weights lie in, and what has to be merged first.
+"""How tools lay a checkpoint out: the folder its weights lie in, and what has to be merged first.
 
 Everything here looks at names alone, so that a folder and the list of a repository's files are read by one rule.
 """
@@ -13,31 +13,12 @@ from ..dynamics.weights import ADAPTER_CONFIG
 
 CONFIG = "config.json"
 SHARD = re.compile(r"model_world_size_(\d+)_rank_(\d+)\.pt")  # verl's, a file for each process that trained
-# `step-10`, `checkpoint-10`, `global_step_10`, `step640` (the study's repositories), `merged_step640` (its merge script),
-# `iter_0000010`, `checkpoint-250step`, `10`
-_STEP = re.compile(
-    r"(?:(?:global|merged|hf|model)[-_]?)*(?:steps?|checkpoint|ckpt|iter(?:ation)?)[-_]?(\d+)(?:[-_]?steps?)?|(\d+)",
-    re.I,
-)
-_STEP_IN_A_REVISION = re.compile(r"(?:^|[-_./])(?:steps?|checkpoint|ckpt|iter(?:ation)?)[-_]?(\d+)", re.I)
 _VOCABULARY = re.compile(r"tokenizer\.json|tekken\.json|vocab\..*|.*\.model|.*\.tiktoken")
 # Where a step's folder may hold a model or an adapter: itself, or as verl writes it, with and without an actor
 _WHOLE = ("", "huggingface", "actor/huggingface", "lora_adapter", "actor/lora_adapter")
 _SHARDED = ("", "actor")
 INSIDE = ("actor", "huggingface", "lora_adapter")  # folders of a step, and no names of their own
 _SMALL = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # of configs and tokenizers
-
-
-def step_of(name: str) -> int | None:
-    """The step that a checkpoint's folder is named after; None where its name is no step's."""
-    match = _STEP.fullmatch(name)
-    return int(match[1] or match[2]) if match else None
-
-
-def step_of_revision(name: str) -> int | None:
-    """The step in a branch's or tag's name, which may say more: `step1000-tokens4B`, `stage1/step-500`."""
-    match = _STEP_IN_A_REVISION.search(name)
-    return step_of(name) if match is None else int(match[1])
 
 
 def weights_within(names_in: Callable[[str], Collection[str]]) -> str | None:

@@ -33,7 +33,7 @@ def advice_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: Map
         for g in REASONING
         if by[g]
     )
-    fell = [d for d, p in phases.items() if p.verdict in FELL and plain_name(d) not in advice]
+    fell = [d for d, p in phases.items() if p.verdict in FELL and plain_name(d) not in advice and not p.final.lo > 0]
     cost = f" The price so far: {_names(fell)} fell; more of the same is not shown to bring that back." if fell else ""
     last = max(int(p.steps[-1]) for p in judged.values())
     lead = deciding[0] if deciding else next(iter(judged))

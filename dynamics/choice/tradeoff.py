@@ -10,7 +10,6 @@ from ..findings.evidence import files_of
 from ..findings.wording import listing, signed
 from ..record import Run
 from ..refusal.refusal import over_refusal_rose
-from ..statistics import intervals
 from ..trajectories.phases import Phase
 from ..trajectories.trajectory import Trajectory
 from ..types import Estimate, Finding
@@ -25,7 +24,7 @@ def tradeoff_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: M
     for label, wanted in _PARTS.items():
         members = [d for d, t in trajectories.items() if phases[d].band is not None and wanted(d, t.group)]
         if members:
-            changes[label] = (mean_of_independent([_last_minus_base(trajectories[d]) for d in members]), members)
+            changes[label] = (mean_of_independent([trajectories[d].difference(-1) for d in members]), members)
     if len(changes) < 2:
         return None
     parts = [
@@ -44,7 +43,7 @@ def tradeoff_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: M
         verdict="",
         estimate=first[0],
         step=last,
-        method="paired differences per domain (paired-t), averaged over domains as independent",
+        method="difference per domain (paired by item; unpaired where only aggregates are known), domains as independent",
         evidence=tuple(
             dict.fromkeys(f for d in everyone for f in files_of(run, ["score_strict"], [0, last], domain=d))
         ),
@@ -71,11 +70,6 @@ def mean_of_independent(estimates: list[Estimate]) -> Estimate:
     half = math.sqrt(sum(((e.hi - e.lo) / 2) ** 2 for e in estimates)) / k
     value = sum(e.value for e in estimates) / k
     return Estimate(value, value - half, value + half, min(e.n for e in estimates), "quadrature")
-
-
-def _last_minus_base(trajectory: Trajectory) -> Estimate:
-    assert trajectory.matrix is not None
-    return intervals.paired_difference(trajectory.matrix[:, -1], trajectory.matrix[:, 0], trajectory.clusters)
 
 
 def _reading(changes: Mapping[str, Estimate], over_refused: bool) -> str:

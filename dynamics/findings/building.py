@@ -16,7 +16,9 @@ from ..procedure.mechanism import mechanism_findings, procedure_findings
 from ..record import Run
 from ..refusal.diagnosis_finding import diagnosis_finding
 from ..refusal.refusal import refusal_finding
-from ..trajectories.phases import FLAT, Phase
+from ..scores.finding import missing_scores
+from ..statistics.aggregates import ASSUMED_CORRELATION
+from ..trajectories.phases import FLAT, Phase, judge
 from ..trajectories.trajectory import Trajectory
 from ..types import GROUPS, Estimate, Finding
 from .cautions import dip_split, one_seed_warning, split_clause, warnings_that_change_reading
@@ -38,6 +40,7 @@ def build_findings(
     domains = run.domains()
     ordered = sorted(domains, key=lambda d: (GROUPS.index(domains[d]) if domains[d] in GROUPS else len(GROUPS), d))
     findings: list[Finding | None] = [advice_finding(run, trajectories, phases)]
+    findings += missing_scores(run, trajectories)
     findings += warnings_that_change_reading(run, trajectories, phases)
     for domain in ordered:
         if domain in phases:
@@ -60,6 +63,10 @@ def phase_finding(run: Run, trajectory: Trajectory, phase: Phase) -> Finding:
     sentence = phase_sentence(title(domain, group), phase)
     if split is not None:
         sentence += " " + split_clause(split)
+    details = _details(phase, group) | ({"split": split} if split is not None else {})
+    if trajectory.matrix is None and phase.band is not None:
+        clause, assumed = _if_paired(trajectory)
+        sentence, details = f"{sentence} {clause}", details | {"assuming_paired": assumed}
     first, last = int(phase.steps[0]), int(phase.steps[-1])
     return Finding(
         id=f"phase:{domain}",
@@ -74,7 +81,24 @@ def phase_finding(run: Run, trajectory: Trajectory, phase: Phase) -> Finding:
         evidence=files_of(run, ["score_strict"], [first, phase.trough_step, phase.peak_step, last], domain=domain),
         would_overturn=_would_overturn(phase),
         exploratory=not is_declared(run, domain, trajectory.metric),
-        details=_details(phase, group) | ({"split": split} if split is not None else {}),
+        details=details,
+    )
+
+
+def _if_paired(trajectory: Trajectory) -> tuple[str, dict[str, Any]]:
+    """The verdict if scores at two checkpoints were as correlated as is often seen: labelled, as nothing here shows it."""
+    r = ASSUMED_CORRELATION
+    phase = judge(trajectory, correlation=r)
+    numbers = {
+        "correlation": r,
+        "verdict": phase.verdict,
+        "depth": interval(phase.depth),
+        "final": interval(phase.final),
+    }
+    return (
+        f"Aggregates only, unpaired; assuming (nothing here shows it) that errors at two checkpoints correlate by {r}: "
+        f"{phase.verdict}, {_trough(phase)}, {against_base(phase.final)} at the end.",
+        numbers,
     )
 
 
@@ -95,7 +119,7 @@ def phase_sentence(subject: str, phase: Phase) -> str:
         "under-optimised": f"is under-optimised: {start}, {trough}, {end} ({phase.reason})",
         "degrades": f"degrades: {start}, {before_end}{end}, with no significant rise",
         "improves": f"improves: {start}, {end}, and never significantly below base",
-        "overfits": f"overfits: {start}, {_peak(phase)}, {end}",
+        "overfits": f"overfits: {start}, {f'{trough}, ' * (phase.depth.lo > 0)}{_peak(phase)}, {end}",
         "flat": f"stays flat: {start}, within 3 points of it at every checkpoint {_widest(phase)}, {end}",
         "undecidable": f"is undecidable: {start}, {trough}, {end}; {phase.reason}",
     }[phase.verdict]

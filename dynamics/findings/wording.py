@@ -12,6 +12,7 @@ GROUP_LABELS = {
     "ood_reasoning": "out-of-domain reasoning",
     "general": "general ability",
     "safety": "safety",
+    "ungrouped": "no group given",
 }
 # What the strict score of a safety domain is a share of; elsewhere it is the share of right answers.
 SCORE_LABELS = {

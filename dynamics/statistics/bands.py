@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,31 +55,50 @@ def simultaneous_band(
     unit (`pseudo_unit`), so that identical columns have a band of about +-critical/n. NaN bounds with fewer than two
     units or two checkpoints.
     """
+    return simultaneous_bands(matrix, (reference_column,), clusters, n_resamples, seed, level)[0][0]
+
+
+def simultaneous_bands(
+    matrix: NDArray,
+    references: Sequence[int],
+    clusters: Sequence[object] | NDArray | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[list[Band], NDArray]:
+    """A band for each reference column, and the bootstrapped differences from the first [n_resamples, T], float32.
+
+    All from the same resamples, so that a further reference costs one product more. See `simultaneous_band`.
+    """
     matrix = np.asarray(matrix)
-    if matrix.ndim != 2 or not 0 <= reference_column < matrix.shape[1]:
+    if matrix.ndim != 2 or not all(0 <= r < matrix.shape[1] for r in references):
         raise DataError(
-            f"a matrix of items x checkpoints with a column {reference_column} is needed, not shape {matrix.shape}"
+            f"a matrix of items x checkpoints with column{'s' * (len(references) > 1)} "
+            f"{', '.join(map(str, references))} is needed, not shape {matrix.shape}"
         )
     values_CT, sizes = complete_clusters(matrix, clusters)
     n, steps = values_CT.shape
     if n < 2 or steps < 2:
-        return _no_band(values_CT, sizes, reference_column)
-    diffs_CT = values_CT - values_CT[:, [reference_column]]
-    pseudo = pseudo_unit(diffs_CT)
-    diff, se = _mean_and_se(diffs_CT, sizes, pseudo)
-    rng = np.random.default_rng(seed)
-    if n >= BOOTSTRAP_FROM:
-        maxima = _bootstrap_maxima(diffs_CT, sizes, diff, pseudo, reference_column, n_resamples, rng)
-        method = "max-t, item bootstrap"
-    else:
-        maxima = _permutation_maxima(values_CT, sizes, pseudo, reference_column, n_resamples, rng)
-        method = "max-t, within-item permutation of checkpoints"
-    critical = max(float(np.quantile(maxima, level, method="higher")), _least_critical(diffs_CT, level))
-    se[reference_column] = 0.0
-    lo, hi = diff - critical * se, diff + critical * se
-    if np.nanmin(matrix) >= 0 and np.nanmax(matrix) <= 1:  # shares: no difference is beyond -1 and 1
-        lo, hi = np.maximum(lo, -1.0), np.minimum(hi, 1.0)
-    return Band(diff, lo, hi, se, critical, reference_column, n, method)
+        return [_no_band(values_CT, sizes, r) for r in references], np.zeros((0, steps), np.float32)
+    world = _Resamples(values_CT, sizes, references[0], n_resamples, seed)
+    shares = np.nanmin(matrix) >= 0 and np.nanmax(matrix) <= 1
+    bands = []
+    for reference in references:
+        diffs_CT = values_CT - values_CT[:, [reference]]
+        pseudo = pseudo_unit(diffs_CT)
+        diff, se = _mean_and_se(diffs_CT, sizes, pseudo)
+        if n >= BOOTSTRAP_FROM:
+            maxima, method = world.maxima(reference, diff, pseudo), "max-t, item bootstrap"
+        else:
+            maxima = _permutation_maxima(values_CT, sizes, pseudo, reference, n_resamples, np.random.default_rng(seed))
+            method = "max-t, within-item permutation of checkpoints"
+        critical = max(float(np.quantile(maxima, level, method="higher")), _least_critical(diffs_CT, level))
+        se[reference] = 0.0
+        lo, hi = diff - critical * se, diff + critical * se
+        if shares:  # no difference is beyond -1 and 1
+            lo, hi = np.maximum(lo, -1.0), np.minimum(hi, 1.0)
+        bands.append(Band(diff, lo, hi, se, critical, reference, n, method))
+    return bands, world.diffs_BT
 
 
 def bootstrap_means(
@@ -86,7 +106,7 @@ def bootstrap_means(
 ) -> NDArray:
     """Means over items of each checkpoint [n_resamples, T] when the clusters of complete items are drawn again."""
     values_CT, sizes = complete_clusters(np.asarray(matrix), clusters)
-    weights_BC = _weights(len(sizes), n_resamples, np.random.default_rng(seed))
+    weights_BC = _weights(len(sizes), n_resamples, seed)
     return (weights_BC @ values_CT.astype(np.float32)) / (weights_BC @ sizes.astype(np.float32))[:, None]
 
 
@@ -123,29 +143,66 @@ def _least_critical(diffs_CT: NDArray, level: float) -> float:
     return float(stdtrit(n - 1, 1 - (1 - level) / 2 / looks))
 
 
-def _bootstrap_maxima(
-    diffs_CT: NDArray,
-    sizes: NDArray,
-    mean_T: NDArray,
-    pseudo: float,
-    reference: int,
-    resamples: int,
-    rng: np.random.Generator,
-) -> NDArray:
-    """max_t |D*_t - D_t| / se*_t per resample [B]; taking the standard error anew in each corrects for skew."""
-    n = len(sizes)
-    d = np.delete(diffs_CT / pseudo, reference, axis=1).astype(
-        np.float32
-    )  # in pseudo units: no loss of digits in d * d
-    mean = np.delete(mean_T / pseudo, reference).astype(np.float32)
-    m = sizes.astype(np.float32)
-    w = _weights(n, resamples, rng)
-    size_B1 = (w @ m)[:, None]
-    star = (w @ d) / size_B1
-    # sum w (d - star m)^2, expanded so that each resample costs three products and no array [B, C, T]
-    squares = w @ (d * d) - 2 * star * (w @ (d * m[:, None])) + star**2 * (w @ (m * m))[:, None]
-    se = np.sqrt(n / (n - 1) * np.maximum(squares, 0) + 1) / size_B1
-    return np.max(np.abs(star - mean) / se, axis=1)
+class _Resamples:
+    """Clusters drawn again: the differences of each resample and what its standard errors need.
+
+    In units of a typical difference, so that squares lose no digits in float32. sum w (d - star m)^2 is expanded, so that
+    a resample costs three products and no array [B, C, T]; a difference from another column is a difference of two of
+    these.
+    """
+
+    def __init__(self, values_CT: NDArray, sizes: NDArray, origin: int, resamples: int, seed: int) -> None:
+        diffs_CT = values_CT - values_CT[:, [origin]]
+        self.unit = pseudo_unit(diffs_CT)
+        self.origin, self.n = origin, len(sizes)
+        self.d = (diffs_CT / self.unit).astype(np.float32)
+        self.w, m = _weights(self.n, resamples, seed), sizes.astype(np.float32)
+        self.size_B1 = (self.w @ m)[:, None]
+        self.one_each = bool(np.all(m == 1))
+        self.star = (self.w @ self.d) / self.size_B1
+        self.m = m
+
+    @property
+    def diffs_BT(self) -> NDArray:
+        return self.star * np.float32(self.unit)
+
+    @cached_property
+    def squares(self) -> NDArray:
+        """sum w d^2"""
+        return self.w @ np.square(self.d)
+
+    @cached_property
+    def products(self) -> NDArray:
+        """sum w d m"""
+        return self.star * self.size_B1 if self.one_each else self.w @ (self.d * self.m[:, None])
+
+    def maxima(self, reference: int, mean_T: NDArray, pseudo: float) -> NDArray:
+        """max_t |D*_t - D_t| / se*_t per resample [B]; taking the standard error anew in each corrects for skew."""
+        mean = (mean_T / self.unit).astype(np.float32)
+        least = np.float32((pseudo / self.unit) ** 2)
+        mm_B1 = self.size_B1 if self.one_each else (self.w @ np.square(self.m))[:, None]
+        star, squares, products = self.star, self.squares, self.products
+        if reference != self.origin:
+            column = [reference]
+            across = self.w @ (self.d * self.d[:, column])
+            squares = squares - 2 * across + squares[:, column]
+            star, products = star - star[:, column], products - products[:, column]
+        found = []
+        for rows in np.array_split(np.arange(len(star)), max(1, star.size // 100_000)):  # what fits a core's cache
+            x = star[rows]
+            # sum w (d - x m)^2; x m w = x products, as products are sums over the same resample
+            square = x * mm_B1[rows]
+            square -= 2 * products[rows]
+            square *= x
+            square += squares[rows]
+            np.maximum(square, 0, out=square)
+            square *= np.float32(self.n / (self.n - 1))
+            square += least
+            gap = x - mean
+            np.square(gap, out=gap)
+            gap /= square
+            found.append(np.sqrt(gap.max(axis=1)) * self.size_B1[rows, 0])
+        return np.concatenate(found)
 
 
 def _permutation_maxima(
@@ -167,7 +224,10 @@ def _permutation_maxima(
     return np.concatenate(maxima)
 
 
-def _weights(n: int, resamples: int, rng: np.random.Generator) -> NDArray:
+@lru_cache(maxsize=4)  # metrics of the same items share their resamples, which cost as much as a product
+def _weights(n: int, resamples: int, seed: int) -> NDArray:
     """How often each of `n` clusters is drawn in each resample, float32 [B, n]."""
-    draws = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
-    return np.bincount(draws.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.float32)
+    draws = np.random.default_rng(seed).integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+    weights = np.bincount(draws.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.float32)
+    weights.flags.writeable = False
+    return weights

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
-from ..statistics.bands import Band, bootstrap_means, simultaneous_band
+from ..statistics.aggregates import aggregate_band, aggregate_margin, resampled_scores
+from ..statistics.bands import Band, simultaneous_bands
 from ..statistics.intervals import LEVEL
 from ..types import Estimate, Verdict
 from .trajectory import Trajectory
 
 FLAT = 0.03  # a band within +-3 points of base counts as no change
-POWER = 0.90  # the chance to see a dip as deep as the margin
+POWER = 0.92  # aimed at, so that a dip as deep as the margin is seen 90 % of the time in every simulated world
 _UNDEFINED = Estimate.undefined(0, "none")
 Moving = tuple[bool, bool]  # (length, loss) still change at the end of training
 
@@ -46,8 +47,13 @@ class Phase:
     single_checkpoint_dip: bool = False  # items resample questions, not training noise: one checkpoint may be luck
 
 
-def judge(trajectory: Trajectory, *, moving: Moving | Callable[[], Moving] | None = None) -> Phase:
+def judge(
+    trajectory: Trajectory, *, moving: Moving | Callable[[], Moving] | None = None, correlation: float = 0.0
+) -> Phase:
     """The phase verdict of a trajectory, with everything it rests on.
+
+    Aggregates are judged unpaired, each bound of their band one-sided (`statistics/aggregates.py`); `correlation` is then
+    that of a score's errors at two checkpoints, where one is assumed.
 
     A *dip* is a checkpoint whose simultaneous band lies below base; it is *recovered* when the last difference is at
     least 0, no dip follows the recovery, and the last lower bound is at least minus the margin. Where several verdicts
@@ -70,9 +76,8 @@ def judge(trajectory: Trajectory, *, moving: Moving | Callable[[], Moving] | Non
     missing = _what_is_missing(trajectory)
     if missing:
         return Phase("undecidable", missing, trajectory.n, steps, base, last)
-    assert trajectory.matrix is not None
-    band = simultaneous_band(trajectory.matrix, 0, trajectory.clusters)
-    versus = simultaneous_band(trajectory.matrix, len(steps) - 1, trajectory.clusters)
+    evidence = _evidence(trajectory, correlation)
+    band, versus = evidence.band, evidence.versus
     if math.isnan(band.critical):
         return Phase(
             "undecidable",
@@ -83,17 +88,16 @@ def judge(trajectory: Trajectory, *, moving: Moving | Callable[[], Moving] | Non
             last,
         )
 
-    margin = smallest_detectable_dip(band)
+    margin = evidence.margin
     facts = _Facts.of(band, versus, margin)
     verdict, reason = _verdict(facts, band, margin, base, moving)
-    means_BT = bootstrap_means(trajectory.matrix, trajectory.clusters)
-    depth, trough_interval, recovery_interval = _distributions(means_BT - means_BT[:, :1], band, facts)
+    depth, trough_interval, recovery_interval = _distributions(evidence.diffs_BT, band, facts)
     peak = facts.peak
     return Phase(
         verdict=verdict,
         reason=reason,
         n=band.n,
-        items=len(trajectory.items),
+        items=len(trajectory.items) or band.n,
         steps=steps,
         base=base,
         last=last,
@@ -222,8 +226,31 @@ def _what_is_missing(trajectory: Trajectory) -> str:
     if len(trajectory.steps) < 2:
         return "only one checkpoint"
     if trajectory.matrix is None:
-        return "only aggregates are known, no items"
+        unknown = next((e for e in trajectory.aggregates if math.isnan(e.lo)), None)
+        return "" if unknown is None else unknown.method
     return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Evidence:
+    band: Band  # differences from step 0
+    versus: Band  # differences from the last checkpoint
+    margin: float
+    diffs_BT: NDArray  # differences from step 0 when the items are drawn again
+
+
+def _evidence(trajectory: Trajectory, correlation: float) -> _Evidence:
+    if trajectory.matrix is None:
+        scores = trajectory.aggregates
+        band = aggregate_band(scores, 0, correlation=correlation)
+        versus = aggregate_band(scores, len(scores) - 1, correlation=correlation)
+        means_BT = resampled_scores(scores)
+        margin = aggregate_margin(scores[0], band, POWER, correlation=correlation)
+        return _Evidence(band, versus, margin, means_BT - means_BT[:, :1])
+    last = trajectory.matrix.shape[1] - 1
+    (band, versus), diffs_BT = simultaneous_bands(trajectory.matrix, (0, last), trajectory.clusters)
+    margin = math.nan if math.isnan(band.critical) else smallest_detectable_dip(band)
+    return _Evidence(band, versus, margin, diffs_BT)
 
 
 # ---------------------------------------------------------------- the numbers

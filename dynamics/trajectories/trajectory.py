@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..record import Run, half_of
-from ..statistics import intervals
+from ..statistics import aggregates, intervals
 from ..types import Estimate, Group
 
 AXES = ("epoch", "tokens", "cumulative_lr")
@@ -61,6 +61,12 @@ class Trajectory:
             return pd.Series([e.value for e in self.aggregates], index=index, dtype=float)
         return pd.DataFrame(self.matrix).mean(axis=0).set_axis(index).astype(float)
 
+    def difference(self, column: int, reference: int = 0) -> Estimate:
+        """One checkpoint minus another, each chosen beforehand: paired by item where there are items."""
+        if self.matrix is None:
+            return aggregates.difference(self.aggregates[column], self.aggregates[reference])
+        return intervals.paired_difference(self.matrix[:, column], self.matrix[:, reference], self.clusters)
+
     def half(self, which: str) -> Trajectory:
         """The items of half `A` or `B`, a split fixed by the questions' ids (samples of one question stay together)."""
         if self.matrix is None:
@@ -78,11 +84,13 @@ class Trajectory:
 
 
 def from_run(run: Run, domain: str, metric: str = "strict") -> Trajectory:
-    """A domain's per-item metric over all checkpoints of a run.
+    """A domain's metric over all checkpoints of a run: item by item, or its aggregates where no items were measured.
 
     Raises DataError naming what differs when an item is missing at a checkpoint, RecordError for an unknown domain or
     metric.
     """
+    if not run.item_metrics(domain) and domain in run.domains():
+        return _aggregates_of(run, domain, f"score_{metric}")
     table = run.items(domain, metric)
     known = table if metric == PRESENCE or PRESENCE not in run.item_metrics(domain) else run.items(domain, PRESENCE)
     _check_paired(known, domain)
@@ -100,6 +108,13 @@ def from_run(run: Run, domain: str, metric: str = "strict") -> Trajectory:
         clusters=None if len(set(clusters)) == len(clusters) else clusters,
         axes=run.axes().reindex(steps[order]),
     )
+
+
+def _aggregates_of(run: Run, domain: str, metric: str) -> Trajectory:
+    table = run.series(metric, domain=domain).sort_index()
+    estimates = [Estimate(r.value, r.lo, r.hi, int(r.n), r.method) for r in table.itertuples()]
+    group = run.domains()[domain]
+    return from_aggregates(table.index, estimates, metric=metric.removeprefix("score_"), domain=domain, group=group)
 
 
 def from_aggregates(

@@ -11,12 +11,12 @@ import pytest
 from sftscope.cli import main
 from sftscope.dynamics.errors import CheckpointError, ConfigError
 from sftscope.dynamics.settings import from_mapping
+from sftscope.dynamics.steps import step_of, step_of_revision
 from sftscope.pipeline import _portable, open_probe_run
 from sftscope.probes import organisms
 from sftscope.probes.checkpoints import Checkpoint, check_checkpoint, end_ids, load_model, load_tokenizer, note_on_ends
 from sftscope.probes.finding import find_checkpoints, read_steps, tokenizer_folder
 from sftscope.probes.hub import Remote
-from sftscope.probes.layouts import step_of, step_of_revision
 from sftscope.probes.planner import ProbeConfig
 
 NAMES = {
