@@ -239,13 +239,14 @@ def _as_run(path: Path, items: Path | None, out: Path | None) -> Path:
     from .dynamics.errors import ConfigError
     from .dynamics.record import RUN_FILE
     from .dynamics.scores.importing import import_scores
+    from .dynamics.scores.tables import ENDINGS
 
-    if (path.is_dir() and not any(path.rglob("results_*.json"))) or (path / RUN_FILE).is_file():
+    a_run = (path / RUN_FILE).is_file()
+    elsewhere = any(path.rglob("results_*.json")) if path.is_dir() else path.is_file() or path.suffix in ENDINGS
+    if a_run or not elsewhere:
         if items is not None or out is not None:
-            raise ConfigError(f"--items and -o belong to scores from elsewhere, and {path} is no table of scores")
+            raise ConfigError(f"--items and -o belong to scores from elsewhere, and {path} holds none")
         return path
-    if not path.exists():
-        return path  # whose absence the analysis reports
     if out is None:
         raise ConfigError(f"{path} holds scores: say with -o DIR where their findings go")
     return import_scores(path, out, items)

@@ -69,7 +69,7 @@ def title_line(source: Source) -> str:
     info = source.run.info
     config, plan, data = (info.get(k) or {} for k in ("config", "plan", "data"))
     base = (info.get("base") or {}).get("path") or (config.get("model") or {}).get("path")
-    parts = [f"{base or 'A model'}"]
+    parts = [f"Scores read from {info['source']}" if info.get("source") else f"{base or 'A model'}"]
     if data:
         parts.append(f"fine-tuned on {data.get('rows', '?'):,} records of {data.get('path')}")
     if plan.get("total_steps"):
@@ -85,7 +85,7 @@ def title_line(source: Source) -> str:
     measured = f"measured at {len(steps)} checkpoint{'s' * (len(steps) != 1)}"
     if steps:
         measured += f" (step {steps[0]} to {steps[-1]})" if len(steps) > 1 else f" (step {steps[0]})"
-    items = sorted({len(source.run.items(domain, "strict")) for domain in set(source.bands["domain"])})
+    items = sorted({f["details"]["items"] for f in source.phases.values() if f["details"].get("items")})
     per = f" on {items[0]}" + (f" to {items[-1]}" if len(items) > 1 else "") + " items a domain" if items else ""
     return f"{', '.join([*parts, measured])}{per}."
 

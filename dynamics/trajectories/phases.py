@@ -69,10 +69,9 @@ def judge(
     7. undecidable: everything else, and whatever lacks step 0, a second checkpoint or a second item.
     """
     steps = trajectory.steps
-    estimates = trajectory.estimates()
     nothing = Estimate.undefined(trajectory.n, "none")
-    base = estimates[0] if len(steps) and steps[0] == 0 else nothing
-    last = estimates[-1] if len(steps) else nothing
+    base = trajectory.estimate(0) if len(steps) and steps[0] == 0 else nothing
+    last = trajectory.estimate(-1) if len(steps) else nothing
     missing = _what_is_missing(trajectory)
     if missing:
         return Phase("undecidable", missing, trajectory.n, steps, base, last)

@@ -48,11 +48,15 @@ class Trajectory:
             return min((e.n for e in self.aggregates), default=0)
         return len(self.items) if self.clusters is None else len(set(self.clusters))
 
+    def estimate(self, column: int) -> Estimate:
+        """The mean over items at one checkpoint with its own (unpaired) interval."""
+        if self.matrix is None:
+            return self.aggregates[column]
+        return intervals.mean(self.matrix[:, column], self.clusters)
+
     def estimates(self) -> list[Estimate]:
         """Per step, the mean over items with its own (unpaired) interval."""
-        if self.matrix is None:
-            return list(self.aggregates)
-        return [intervals.mean(column, self.clusters) for column in self.matrix.T]
+        return [self.estimate(column) for column in range(len(self.steps))]
 
     def series(self) -> pd.Series:
         """Mean over items by step; NaN where no item has a value."""

@@ -222,6 +222,23 @@ def test_paths_follow_from_the_overridden_settings(workplace, tmp_path):
     assert str(own.train.data.path) == "mine.jsonl"
 
 
+def test_scores_from_elsewhere_are_analysed_shown_and_reported(tmp_path):
+    reference = Path(__file__).parents[1] / "dynamics" / "reference"
+    items = reference / "items_per_benchmark.csv"
+    table = reference / "qwen3_4b_math_cot.csv"
+    told = sftscope("analyze", table, "--items", items, "-o", "found", cwd=tmp_path).stdout
+    assert "LCB (out-of-domain reasoning) dips and recovers" in told
+    found = json.loads((tmp_path / "found" / "findings.json").read_text())["findings"]
+    assert {f["domain"] for f in found if f["kind"] == "phase"} >= {"MATH500", "AIME24", "TQA-helpful"}
+    assert "MATH500" in sftscope("show", "found", cwd=tmp_path).stdout
+    sftscope("report", "found", cwd=tmp_path)
+    assert "qwen3_4b_math_cot.csv" in (tmp_path / "found" / "report.html").read_text()
+    assert "say with -o" in sftscope("analyze", table, cwd=tmp_path, code=2).stderr
+    assert "no file" in sftscope("analyze", "missing.csv", "-o", "x", cwd=tmp_path, code=2).stderr
+    assert "no run at" in sftscope("analyze", "missing", cwd=tmp_path, code=2).stderr
+    assert not (tmp_path / "x").exists()
+
+
 def test_what_ships_is_listed(tmp_path):
     listed = sftscope("recipes", cwd=tmp_path).stdout
     for name in ("quickstart", "countdown", "arms/filler", "schedules/warmup-50"):
