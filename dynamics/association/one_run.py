@@ -42,10 +42,12 @@ class Association:
     n: int  # pairs of differences compared
     n_eff: float
     reason: str = ""  # why undefined, or what weakens it
+    n_seeds: int = 1  # runs
+    n_items: int = 0  # prompts, where they are the units
 
     @classmethod
-    def undefined(cls, n: int, reason: str) -> Association:
-        return cls(None, math.nan, math.nan, math.nan, math.nan, n, math.nan, reason)
+    def undefined(cls, n: int, reason: str, *, n_seeds: int = 1, n_items: int = 0) -> Association:
+        return cls(None, math.nan, math.nan, math.nan, math.nan, n, math.nan, reason, n_seeds, n_items)
 
 
 def associate(x: pd.Series, y: pd.Series, lags: Sequence[int] = LAGS) -> Association:
