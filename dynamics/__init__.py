@@ -10,7 +10,8 @@ from .types import Estimate, Finding, Measurement
 
 if TYPE_CHECKING:
     from .analysis import analyze
-    from .association.one_run import associate, association_table
+    from .association.one_run import associate
+    from .association.table import association_table
     from .procedure.beyond_length import beyond_length_table, change_beyond_length
     from .procedure.payoff import matched_payoff
     from .record import Run
@@ -28,7 +29,7 @@ _ON_DEMAND = {
     "Trajectory": "trajectories.trajectory",
     "analyze": "analysis",
     "associate": "association.one_run",
-    "association_table": "association.one_run",
+    "association_table": "association.table",
     "beyond_length_table": "procedure.beyond_length",
     "change_beyond_length": "procedure.beyond_length",
     "judge": "trajectories.phases",

@@ -54,9 +54,9 @@ def trial_swap_layers(
     Raises DataError where there are not as many runs of x, y and arms.
     """
     arms = [0] * len(y) if arms is None else list(arms)
-    for name, found in [("arms", arms), *((f"x at layer {k}", v) for k, v in x.items())]:
-        if len(found) != len(y):
-            raise DataError(f"{len(found)} runs of {name} for {len(y)} of y: give one of each a run")
+    for name, given in [("arms", arms), *((f"x at layer {k}", v) for k, v in x.items())]:
+        if len(given) != len(y):
+            raise DataError(f"{len(given)} runs of {name} for {len(y)} of y: give one of each a run")
     groups = [[i for i, a in enumerate(arms) if a == arm] for arm in dict.fromkeys(arms)]
     groups = [g for g in groups if len(g) > 1]  # the only run of its arm has nobody to swap with
     n = sum(len(g) for g in groups)
@@ -137,12 +137,12 @@ def swap_statistics(
     """
     total: NDArray | float = 0.0
     for view in (deviations, _innovations):
-        values: NDArray | float = 0.0
+        values: NDArray = np.zeros(1)
         for (x, y), pairing in zip(arrays, pairings, strict=True):
             c_LRR = _cross_correlations(view(x), view(y), lags)
             for i in range(pairing.shape[1]):
                 values = values + c_LRR[..., i, :][..., pairing[:, i]]
-        values = np.asarray(values) - np.mean(values, axis=-1, keepdims=True)
+        values = values - values.mean(axis=-1, keepdims=True)
         sd = values.std(axis=-1, keepdims=True)
         total = total + np.divide(values, sd, out=np.zeros_like(values), where=sd > ROUNDING)
     return np.asarray(total)

@@ -1,0 +1,119 @@
+"""One table of associations: every pair of a metric and a score, by the level of the ladder that its data reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..primaries import DeclaredAssociation, declared_associations
+from ..record import Run
+from ..trajectories.trajectory import Trajectory
+from . import items, one_run
+from .item_pairs import item_pairs
+from .one_run import Association
+from .series import Layer, Pair, pairs
+
+ONE_RUN, TRIAL_SWAP, MIXED, ITEMS = LEVELS = ("one run", "trial-swap", "mixed", "items")
+COLUMNS = [
+    *(
+        "x",
+        "x_kind",
+        "x_domain",
+        "x_layer",
+        "y",
+        "y_domain",
+        "y_group",
+        "level",
+        "lag",
+        "estimate",
+        "lo",
+        "hi",
+        "p",
+        "q",
+    ),
+    *("n", "n_eff", "n_seeds", "n_items", "null", "exploratory", "primary", "split", "reason"),
+]
+
+
+def association_table(run: Run, trajectories: Mapping[str, Trajectory], *, layer: Layer = None) -> pd.DataFrame:
+    """Internal and behavioural metrics against every domain's score, in one run: a row per pair and level.
+
+    `pairs` says which metrics and how generations are kept apart; `layer` is a block, `"all"`, or the middle one. All rows are
+    exploratory: one run is one draw. Columns: `COLUMNS`; q as in `with_q`.
+    """
+    declared = declared_associations(run.info)
+    rows: list[dict[str, Any]] = []
+    for members in _by_score(pairs(run, trajectories, layer)):
+        found = one_run.associate_each([x for _, x, _ in members], members[0][2])
+        rows += [row(p, ONE_RUN, one_run.NULL, a, declared) for (p, _, _), a in zip(members, found, strict=True)]
+    for pair, (x, y, clusters) in item_pairs(run, trajectories, layer).items():
+        rows.append(row(pair, ITEMS, items.NULL, items.item_association([x], [y], clusters), declared))
+    return with_q(rows)
+
+
+def row(
+    pair: Pair,
+    level: str,
+    null: str,
+    found: Association,
+    declared: Sequence[DeclaredAssociation] = (),
+    *,
+    p_family: float | None = None,
+    replicated: bool = False,
+) -> dict[str, Any]:
+    """A row of the table; `p_family` is p for the maximum over the layers of its family, where the test gives one.
+
+    Only what was declared before the run, and tested on several (`replicated`), is not exploratory.
+    """
+    primary = any(d.covers(pair.x, pair.x_domain, pair.y_domain) for d in declared)
+    named = pair._asdict() | {"y": "score_strict"} | asdict(found)
+    standing = {"level": level, "null": null, "primary": primary, "exploratory": not (primary and replicated)}
+    return named | standing | {"p_family": found.p if p_family is None else p_family, "maximum": p_family is not None}
+
+
+def with_q(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The table of such rows, smallest q first, with q: corrected for the layers of a family, then across families.
+
+    A family is one x metric at all layers against one score: within it p is that of the maximum statistic, or Bonferroni
+    where the test has none. Across families of a level and kind of x, Benjamini-Hochberg of their smallest p; other members
+    keep their ratio to it (Benjamini & Bogomolov 2014). Declared pairs are corrected among themselves only.
+    """
+    table = pd.DataFrame(list(rows), columns=[*COLUMNS, "p_family", "maximum"]).astype({"lag": "Int64"})
+    if table.empty:
+        return table[COLUMNS].astype({"p": float, "q": float})
+    known = table[table["p"].notna()]
+    family = known.groupby(["level", "x", "x_domain", "y_domain", "split"], sort=False)
+    layers = family["p"].transform("size").where(~known["maximum"].astype(bool), 1)
+    corrected = (known["p_family"] * layers).clip(upper=1.0).astype(float)
+    table["q"] = np.nan
+    sets = known["x_kind"].where(~known["primary"].astype(bool), "declared")
+    for _, members in known.groupby([known["level"], sets]):
+        of = family.ngroup()[members.index]
+        smallest = corrected[members.index].groupby(of).transform("min")
+        first = ~of.duplicated()
+        across = pd.Series(_benjamini_hochberg(smallest[first].to_numpy()), index=of[first])
+        ratio = np.where(smallest > 0, of.map(across) / smallest.where(smallest > 0, 1.0), float(len(across)))
+        table.loc[members.index, "q"] = np.minimum(1.0, corrected[members.index] * ratio)
+    order = table.sort_values(["q", "p"], na_position="last", kind="stable")
+    return order[COLUMNS].reset_index(drop=True)
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _by_score(found: Mapping[Pair, tuple[pd.Series, pd.Series]]) -> list[list[tuple[Pair, pd.Series, pd.Series]]]:
+    """Pairs with the same series y together: they are computed at once."""
+    groups: dict[int, list[tuple[Pair, pd.Series, pd.Series]]] = {}
+    for pair, (x, y) in found.items():
+        groups.setdefault(id(y), []).append((pair, x, y))
+    return list(groups.values())
+
+
+def _benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    from scipy.stats import false_discovery_control  # slow to import
+
+    return false_discovery_control(p)
