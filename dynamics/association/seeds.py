@@ -71,7 +71,7 @@ def trial_swap_layers(
             f"{most} runs of one arm: their pairing can be swapped in {count} ways, so the smallest p is 1/{count}; five runs "
             f"allow 1/{MIN_PAIRINGS}"
         )
-    arrays = [_common([[v[i] for i in g] for v in x.values()], [y[i] for i in g]) for g in groups]
+    arrays = [common([[v[i] for i in g] for v in x.values()], [y[i] for i in g]) for g in groups]
     shortest = min(ys.shape[-1] for _, ys in arrays)
     lags = [lag for lag in lags if shortest - abs(lag) >= MIN_PAIRS + 1]  # one is spent on the innovations
     if not lags:
@@ -160,7 +160,7 @@ def swap_test(z: NDArray) -> tuple[NDArray, NDArray, NDArray]:
 # ---------------------------------------------------------------- parts
 
 
-def _common(x: Sequence[Sequence[pd.Series]], y: Sequence[pd.Series]) -> tuple[NDArray, NDArray]:
+def common(x: Sequence[Sequence[pd.Series]], y: Sequence[pd.Series]) -> tuple[NDArray, NDArray]:
     """x [members, runs, T] and y [runs, T] at the checkpoints where all of them are known."""
     columns = [*y, *(s for member in x for s in member)]
     joined = pd.concat([s.rename(i) for i, s in enumerate(columns)], axis=1, join="inner").dropna().sort_index()
@@ -181,24 +181,22 @@ def _innovations(x: NDArray) -> NDArray:
 
 def _cross_correlations(x: NDArray, y: NDArray, lags: Sequence[int]) -> NDArray:
     """Correlation of x of run i with y of run j, `lag` checkpoints later [..., lags, runs, runs]; 0 with a constant."""
-    return np.stack(
-        [_unit(a) @ np.swapaxes(_unit(b), -1, -2) for a, b in (_shifted(x, y, lag) for lag in lags)], axis=-3
-    )
+    return np.stack([unit(a) @ np.swapaxes(unit(b), -1, -2) for a, b in (shifted(x, y, lag) for lag in lags)], axis=-3)
 
 
 def _within(x: NDArray, y: NDArray, lag: int) -> NDArray:
     """Correlation of the deviations of each run [runs]; NaN where one does not deviate."""
-    a, b = (_unit(s) for s in _shifted(deviations(x), deviations(y), lag))
+    a, b = (unit(s) for s in shifted(deviations(x), deviations(y), lag))
     known = np.any(a != 0, axis=-1) & np.any(b != 0, axis=-1)
     return np.where(known, np.sum(a * b, axis=-1), math.nan)
 
 
-def _shifted(x: NDArray, y: NDArray, lag: int) -> tuple[NDArray, NDArray]:
+def shifted(x: NDArray, y: NDArray, lag: int) -> tuple[NDArray, NDArray]:
     last = x.shape[-1] - abs(lag)
     return (x[..., :last], y[..., lag:]) if lag >= 0 else (x[..., -lag:], y[..., :last])
 
 
-def _unit(x: NDArray) -> NDArray:
+def unit(x: NDArray) -> NDArray:
     x = x - x.mean(axis=-1, keepdims=True)
     size = np.linalg.norm(x, axis=-1, keepdims=True)
     return np.divide(x, size, out=np.zeros_like(x), where=size > 1e-12)

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..errors import DataError
 from ..primaries import DeclaredAssociation, declared_associations
 from ..record import Run
-from ..trajectories.trajectory import Trajectory
-from . import items, one_run
+from ..trajectories.trajectory import PRESENCE, Trajectory, from_run
+from . import items, mixed, one_run, seeds
+from .arms import arm_of, check_distinct
 from .item_pairs import item_pairs
 from .one_run import Association
 from .series import Layer, Pair, pairs
@@ -52,6 +54,48 @@ def association_table(run: Run, trajectories: Mapping[str, Trajectory], *, layer
         rows += [row(p, ONE_RUN, one_run.NULL, a, declared) for (p, _, _), a in zip(members, found, strict=True)]
     for pair, (x, y, clusters) in item_pairs(run, trajectories, layer).items():
         rows.append(row(pair, ITEMS, items.NULL, items.item_association([x], [y], clusters), declared))
+    return with_q(rows)
+
+
+def associations(runs: Sequence[Run], *, arms: Sequence[object] | None = None, layer: Layer = None) -> pd.DataFrame:
+    """Metrics against scores over several runs: trial-swap, mixed model and item level, a row per pair and level.
+
+    Runs are swapped, and what they share removed, within an arm: the same base model, data and settings (`arm_of`), unless
+    `arms` says of each run which it is. Rows are exploratory unless every run declared the pair before it started. Pairs that
+    some run lacks are left out. Raises DataError where a run is given twice, or fewer than two are given.
+    """
+    if len(runs) < 2:
+        raise DataError(
+            f"{len(runs)} run given: associations over runs need two or more (`association_table` is for one)"
+        )
+    check_distinct(runs)
+    arms = [arm_of(run) for run in runs] if arms is None else arms
+    trajectories = [_judged(run) for run in runs]
+    every = [set(declared_associations(run.info)) for run in runs]
+    declared = list(set.intersection(*every))
+    rows: list[dict[str, Any]] = []
+
+    known = [pairs(run, t, layer) for run, t in zip(runs, trajectories, strict=True)]
+    families: dict[Pair, list[Pair]] = {}
+    for pair in known[0]:
+        if all(pair in other for other in known):
+            families.setdefault(pair._replace(x_layer=-1), []).append(pair)
+    for members in families.values():
+        y = [k[members[0]][1] for k in known]
+        x = {p.x_layer: [k[p][0] for k in known] for p in members}
+        swapped = seeds.trial_swap_layers(x, y, arms)
+        for pair in members:
+            found, p_family = swapped[pair.x_layer]
+            rows.append(row(pair, TRIAL_SWAP, seeds.NULL, found, declared, p_family=p_family, replicated=True))
+            fitted = mixed.mixed_association(x[pair.x_layer], y, arms)
+            rows.append(row(pair, MIXED, mixed.NULL, fitted, declared, replicated=True))
+
+    by_prompt = [item_pairs(run, t, layer) for run, t in zip(runs, trajectories, strict=True)]
+    for pair in by_prompt[0]:
+        if all(pair in other for other in by_prompt):
+            xs, ys, clusters = zip(*(other[pair] for other in by_prompt), strict=True)
+            found = items.item_association(xs, ys, {k: v for c in clusters for k, v in c.items()})
+            rows.append(row(pair, ITEMS, items.NULL, found, declared, replicated=len(runs) >= items.MIN_RUNS))
     return with_q(rows)
 
 
@@ -103,6 +147,10 @@ def with_q(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 # ---------------------------------------------------------------- parts
+
+
+def _judged(run: Run) -> dict[str, Trajectory]:
+    return {d: from_run(run, d) for d in run.domains() if PRESENCE in run.item_metrics(d)}
 
 
 def _by_score(found: Mapping[Pair, tuple[pd.Series, pd.Series]]) -> list[list[tuple[Pair, pd.Series, pd.Series]]]:
