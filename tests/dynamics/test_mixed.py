@@ -83,3 +83,13 @@ def test_what_is_undefined_says_why():
     assert "checkpoints common" in mixed_association([s.iloc[:5] for s in x], y).reason
     with pytest.raises(DataError, match="one of each a run"):
         mixed_association(x[1:], y)
+
+
+def test_a_model_that_does_not_converge_is_replaced_and_said(monkeypatch):
+    x, y = (a[0] for a in with_a_lead(1, 9, 14, np.random.default_rng(6), ar=0.5, measured=0.0))
+    monkeypatch.setattr("sftscope.dynamics.association.mixed._fit", lambda differences: None)
+    found = mixed_association(by_run(x), by_run(y), lags=[2])
+    value, se, p = between_runs([standardised_differences(x, y, 2)])
+    assert "does not converge" in found.reason
+    assert (found.estimate, found.p) == (pytest.approx(value), pytest.approx(p))
+    assert found.hi - found.lo > 4 * se  # t of few runs, not the normal's 1.96 twice
