@@ -18,6 +18,7 @@ CONCEPT = PROMPT_SET = "refusal"  # states at the prompt's end, before anything 
 PROJECTION = (
     "refusal_projection"  # onto the direction of the base, at its own position; in units of the residual stream
 )
+SAMPLES = "samples"  # the split: x from half of a question's samples, y from the other half
 ItemPair = tuple[pd.DataFrame, pd.DataFrame, dict[str, object]]  # x and y, items x steps; clusters of items
 
 
@@ -42,7 +43,7 @@ def item_pairs(run: Run, trajectories: Mapping[str, Trajectory], layer: Layer = 
                 found[Pair(PROJECTION, "internal", "", at, domain, str(trajectory.group), "none")] = (x, y, clusters)
         for metric in (m for m in BEHAVIOURS if m in run.item_metrics(domain)):
             halves = halves_of_samples(run.items(domain, metric), y, clusters)
-            pair = Pair(metric, "behaviour", domain, -1, domain, str(trajectory.group), "samples")
+            pair = Pair(metric, "behaviour", domain, -1, domain, str(trajectory.group), SAMPLES)
             found[pair] = (*halves, {i: i for i in halves[0].index})
     return found
 

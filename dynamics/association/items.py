@@ -118,13 +118,10 @@ def halves_of_samples(
     members: dict[str, list[str]] = {}
     for item in sorted(x.index.intersection(y.index), key=lambda i: content_key("half", str(i))):
         members.setdefault(str(clusters[item]), []).append(item)
-    members = {c: items for c, items in sorted(members.items()) if len(items) > 1}
-
-    def means(table: pd.DataFrame, first: int) -> pd.DataFrame:
-        rows = {c: table.loc[items[first::2]].mean() for c, items in members.items()}
-        return pd.DataFrame(rows, index=table.columns).T
-
-    return means(x, 0), means(y, 1)
+    question = {i: c for c, items in members.items() if len(items) > 1 for i in items}
+    halves = ([i for i in question if members[question[i]].index(i) % 2 == k] for k in (0, 1))
+    a, b = (t.loc[half].groupby([question[i] for i in half]).mean() for t, half in zip((x, y), halves, strict=True))
+    return a, b
 
 
 # ---------------------------------------------------------------- parts

@@ -15,7 +15,7 @@ from ..record import Run
 from ..trajectories.trajectory import PRESENCE, Trajectory, from_run
 from . import items, mixed, one_run, seeds
 from .arms import arm_of, check_distinct
-from .item_pairs import item_pairs
+from .item_pairs import SAMPLES, item_pairs
 from .one_run import Association
 from .series import Layer, Pair, pairs
 
@@ -53,7 +53,7 @@ def association_table(run: Run, trajectories: Mapping[str, Trajectory], *, layer
         found = one_run.associate_each([x for _, x, _ in members], members[0][2])
         rows += [row(p, ONE_RUN, one_run.NULL, a, declared) for (p, _, _), a in zip(members, found, strict=True)]
     for pair, (x, y, clusters) in item_pairs(run, trajectories, layer).items():
-        rows.append(row(pair, ITEMS, items.NULL, items.item_association([x], [y], clusters), declared))
+        rows.append(row(pair, ITEMS, items.NULL, _by_prompt(pair, [x], [y], clusters), declared))
     return with_q(rows)
 
 
@@ -94,7 +94,7 @@ def associations(runs: Sequence[Run], *, arms: Sequence[object] | None = None, l
     for pair in by_prompt[0]:
         if all(pair in other for other in by_prompt):
             xs, ys, clusters = zip(*(other[pair] for other in by_prompt), strict=True)
-            found = items.item_association(xs, ys, {k: v for c in clusters for k, v in c.items()})
+            found = _by_prompt(pair, xs, ys, {k: v for c in clusters for k, v in c.items()})
             rows.append(row(pair, ITEMS, items.NULL, found, declared, replicated=len(runs) >= items.MIN_RUNS))
     return with_q(rows)
 
@@ -151,6 +151,15 @@ def with_q(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def _judged(run: Run) -> dict[str, Trajectory]:
     return {d: from_run(run, d) for d in run.domains() if PRESENCE in run.item_metrics(d)}
+
+
+def _by_prompt(
+    pair: Pair, x: Sequence[pd.DataFrame], y: Sequence[pd.DataFrame], clusters: Mapping[str, object]
+) -> Association:
+    if pair.split == SAMPLES and all(t.empty for t in x):
+        reason = "both come from the one response to each question: several samples a question would keep them apart"
+        return Association.undefined(0, reason, n_seeds=len(x))
+    return items.item_association(x, y, clusters)
 
 
 def _by_score(found: Mapping[Pair, tuple[pd.Series, pd.Series]]) -> list[list[tuple[Pair, pd.Series, pd.Series]]]:

@@ -81,6 +81,8 @@ def test_metrics_of_the_same_response_are_kept_apart():
     who = pd.DataFrame({0: [2.0 ** (k % 4) for k in range(240)]}, index=index)  # means of two tell which two
     mine, other = halves_of_samples(who, who, clusters)
     assert (mine + other == 7.5).all().all()  # each sample is in one half
+    single = pd.DataFrame({0: [1.0]}, index=["q"])
+    assert all(t.empty for t in halves_of_samples(single, single, {"q": "q"}))
 
 
 def test_several_runs_are_pooled_and_many_are_units_themselves():
