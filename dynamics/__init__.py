@@ -10,7 +10,11 @@ from .types import Estimate, Finding, Measurement
 
 if TYPE_CHECKING:
     from .analysis import analyze
-    from .association.one_run import associate, association_table
+    from .association.items import item_association
+    from .association.mixed import mixed_association
+    from .association.one_run import associate
+    from .association.seeds import trial_swap
+    from .association.table import association_table, associations
     from .procedure.beyond_length import beyond_length_table, change_beyond_length
     from .procedure.payoff import matched_payoff
     from .record import Run
@@ -28,14 +32,18 @@ _ON_DEMAND = {
     "Trajectory": "trajectories.trajectory",
     "analyze": "analysis",
     "associate": "association.one_run",
-    "association_table": "association.one_run",
+    "association_table": "association.table",
+    "associations": "association.table",
     "beyond_length_table": "procedure.beyond_length",
     "change_beyond_length": "procedure.beyond_length",
+    "item_association": "association.items",
     "judge": "trajectories.phases",
     "matched_payoff": "procedure.payoff",
+    "mixed_association": "association.mixed",
     "rescue_fraction": "refusal.rescue",
     "simultaneous_band": "statistics.bands",
     "transfer_matrix": "transfer",
+    "trial_swap": "association.seeds",
 }
 __all__ = [
     "Band",
@@ -53,13 +61,17 @@ __all__ = [
     "analyze",
     "associate",
     "association_table",
+    "associations",
     "beyond_length_table",
     "change_beyond_length",
+    "item_association",
     "judge",
     "matched_payoff",
+    "mixed_association",
     "rescue_fraction",
     "simultaneous_band",
     "transfer_matrix",
+    "trial_swap",
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .association.one_run import association_table
+from .association.table import association_table
 from .errors import DataError
 from .findings.building import build_findings
 from .record import FINDINGS_FILE, STEPS_FILE, Run, write_findings

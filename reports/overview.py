@@ -151,7 +151,7 @@ def signed(value: float, lo: float, hi: float) -> str:
 
 # ---------------------------------------------------------------- associations
 
-ASSOCIATION_COLUMNS = ("Metric", "Score of", "Lag", "Correlation of changes", "p", "q", "n", "n eff.", "Standing")
+ASSOCIATION_COLUMNS = ("Metric", "Score of", "Level", "Lag", "Correlation", "p", "q", "n", "n eff.", "Standing")
 
 
 def association_rows(source: Source) -> tuple[list[tuple[bool, tuple[str, ...]]], int]:
@@ -168,14 +168,19 @@ def association_rows(source: Source) -> tuple[list[tuple[bool, tuple[str, ...]]]
         standing = "exploratory" if r["exploratory"] else "declared"
         standing += f"; {r['reason']}" if r["reason"] else ""
         rows.append(
-            (bool(r["exploratory"]), (str(r["x"]) + where, heading(r["y_domain"]), lag, estimate, *numbers, standing))
+            (
+                bool(r["exploratory"]),
+                (str(r["x"]) + where, heading(r["y_domain"]), str(r["level"]), lag, estimate, *numbers, standing),
+            )
         )
     return rows, len(table) - len(known)
 
 
 def null_of(source: Source) -> str:
-    """The test that the association table's p-values come from."""
-    return "; ".join(sorted(set(source.associations["null"]))) if len(source.associations) else ""
+    """The tests that the association table's p-values come from, by level."""
+    table = source.associations
+    used = table[table["p"].notna()][["level", "null"]].drop_duplicates() if len(table) else table
+    return "; ".join(f"{r['level']}: {r['null']}" for r in used.to_dict("records"))
 
 
 # ---------------------------------------------------------------- appendix

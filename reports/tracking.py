@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ..dynamics.association.one_run import middle
+from ..dynamics.association.series import middle
 from ..dynamics.record import FINDINGS_FILE, Run
 from ..dynamics.storage import content_key, sha256_file, write_json
 from .overview import finding_views

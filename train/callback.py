@@ -14,6 +14,7 @@ from accelerate.utils import DistributedType
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..dynamics.errors import ConfigError, RecordError
+from ..dynamics.primaries import check_primaries
 from ..dynamics.record import RUN_FILE, Run, config_hash, create_run, step_name
 from ..dynamics.settings import to_mapping
 from ..dynamics.storage import content_key
@@ -78,6 +79,7 @@ class SftscopeCallback(TrainerCallback):
         hooks: Sequence[CheckpointHook] = (),
     ) -> None:
         self.run, self.checkpoints = Path(run), checkpoints or CheckpointsConfig()
+        check_primaries(primary)
         self.primary, self.hooks = tuple(primary), tuple(hooks)
         if self.checkpoints.resume_every is not None:
             raise ConfigError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..dynamics.errors import ConfigError
+from ..dynamics.primaries import check_primaries
 from .batching import BatchConfig
 from .data import DataConfig
 from .lora import LoraConfig
@@ -19,7 +20,12 @@ from .tracking import TrackingConfig
 class AnalysisConfig:
     """What the run is judged by, said before it starts and hashed into run.json: it cannot be chosen afterwards."""
 
-    primary: tuple[str, ...] = ()  # as `domain` or `domain.metric`; all others are exploratory
+    primary: tuple[
+        str, ...
+    ] = ()  # `domain`, `domain.metric`, or an association `metric~domain`; all others are exploratory
+
+    def __post_init__(self) -> None:
+        check_primaries(self.primary)
 
 
 @dataclass(frozen=True)

@@ -10,26 +10,20 @@ this rejects <= 4 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr
 
-from ..record import Run
 from ..statistics.intervals import LEVEL
-from ..trajectories.trajectory import Trajectory, from_run
 
 LAGS = (-2, -1, 0, 1, 2)  # in checkpoints; positive: x leads
 NULL = "ESS-corrected t on prewhitened first differences"
 MIN_DIFFERENCES = 6
 MIN_PAIRS = 5  # per lag, after prewhitening
-INTERNAL = ("refusal_cosine_to_base", "refusal_gap_frozen", "refusal_auc_frozen")
-BEHAVIOURS = ("tokens", "thought", "backtracks")
-REFUSAL_DOMAIN = "harmful"  # its strict score is the share refused: a behaviour as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +36,12 @@ class Association:
     n: int  # pairs of differences compared
     n_eff: float
     reason: str = ""  # why undefined, or what weakens it
+    n_seeds: int = 1  # runs
+    n_items: int = 0  # prompts, where they are the units
 
     @classmethod
-    def undefined(cls, n: int, reason: str) -> Association:
-        return cls(None, math.nan, math.nan, math.nan, math.nan, n, math.nan, reason)
+    def undefined(cls, n: int, reason: str, *, n_seeds: int = 1, n_items: int = 0) -> Association:
+        return cls(None, math.nan, math.nan, math.nan, math.nan, n, math.nan, reason, n_seeds, n_items)
 
 
 def associate(x: pd.Series, y: pd.Series, lags: Sequence[int] = LAGS) -> Association:
@@ -53,13 +49,12 @@ def associate(x: pd.Series, y: pd.Series, lags: Sequence[int] = LAGS) -> Associa
 
     Undefined, with the reason, for fewer than 6 differences at common steps or a series that does not move.
     """
-    rows = lagged(x, y, lags)
-    if isinstance(rows, Association):
-        return rows
-    best = min(rows, key=lambda row: (row.p, abs(row.lag or 0)))
-    return Association(
-        best.lag, best.estimate, best.lo, best.hi, min(1.0, best.p * len(rows)), best.n, best.n_eff, best.reason
-    )
+    return associate_each([x], y, lags)[0]
+
+
+def associate_each(xs: Sequence[pd.Series], y: pd.Series, lags: Sequence[int] = LAGS) -> list[Association]:
+    """`associate` of many series with the same y: those known at the same steps are computed together."""
+    return [_best(rows) if isinstance(rows, list) else rows for rows in _lagged_each(xs, y, lags)]
 
 
 def lagged(x: pd.Series, y: pd.Series, lags: Sequence[int] = LAGS) -> list[Association] | Association:
@@ -69,26 +64,7 @@ def lagged(x: pd.Series, y: pd.Series, lags: Sequence[int] = LAGS) -> list[Assoc
     negative terms dropped (a gain in sample size is never claimed) and at most twice the participation ratio of either
     series' changes.
     """
-    joined = pd.concat([x.rename("x"), y.rename("y")], axis=1, join="inner").dropna().sort_index()
-    differences = np.diff(joined.to_numpy(float), axis=0).T
-    n = differences.shape[1]
-    if n < MIN_DIFFERENCES:
-        return Association.undefined(n, f"{n} differences at common checkpoints, {MIN_DIFFERENCES} are needed")
-    innovations = []
-    for name, d in zip("xy", differences, strict=True):
-        if np.ptp(joined[name].to_numpy(float)) == 0:
-            return Association.undefined(n, f"{name} is constant")
-        e = prewhitened(d)
-        if np.ptp(e) <= 1e-9 * np.ptp(d):
-            return Association.undefined(n, f"{name} is a smooth curve: nothing is left but its trend")
-        innovations.append(e)
-    ex, ey = innovations
-    rows = []
-    for lag in lags:
-        a, b = (ex[: len(ex) - lag], ey[lag:]) if lag >= 0 else (ex[-lag:], ey[:lag])
-        if len(a) >= MIN_PAIRS and np.ptp(a) > 0 and np.ptp(b) > 0:
-            rows.append(_correlation(a, b, lag, len(lags)))
-    return rows or Association.undefined(n, "too few differences at every lag")
+    return _lagged_each([x], y, lags)[0]
 
 
 def prewhitened(d: NDArray) -> NDArray:
@@ -102,136 +78,110 @@ def prewhitened(d: NDArray) -> NDArray:
     return d[order:] - past @ np.linalg.lstsq(past, d[order:], rcond=None)[0]
 
 
-def effective_size(a: NDArray, b: NDArray) -> float:
-    """Independent pairs that the correlation of two series [n] is worth, at most n (see `lagged`)."""
-    n = len(a)
+def effective_size(a: NDArray, b: NDArray) -> NDArray:
+    """Independent pairs that the correlation of two series [..., n] is worth, at most n (see `lagged`)."""
+    n = a.shape[-1]
     k = np.arange(1, n // 2 + 1)
-    products = np.maximum(_autocorrelation(a)[k] * _autocorrelation(b)[k], 0)
-    bartlett = n / (1 + 2 * float(np.sum((1 - k / n) * products)))
-    return min(float(n), bartlett, 2 * _participation(a), 2 * _participation(b))
-
-
-def association_table(run: Run, trajectories: Mapping[str, Trajectory], *, layer: int | None = None) -> pd.DataFrame:
-    """Internal and behavioural metrics against every domain's score: one row per pair, with q-values by kind of x.
-
-    Internal metrics are read at `layer`, by default the middle one of those measured: fixed in advance, not the best.
-    Behaviours x are those of the score's own domain, of the in-domain reasoning domains, and the refusal rate. Where x
-    and y would come from the same generations, x is computed from the items of half A and y from half B. What is
-    absent is skipped.
-    """
-    rows: list[dict[str, Any]] = []
-    internal = _internal_series(run, layer)
-    behaviours = {(d, m): from_run(run, d, m) for d in trajectories for m in BEHAVIOURS if m in run.item_metrics(d)}
-    for domain, target in trajectories.items():
-        whole, half_b = target.series(), _half_series(target, "B")
-        for x, series, split in internal + _behaviour_series(behaviours, trajectories, domain):
-            found = associate(series, half_b if split == "A/B" else whole)
-            y = {"y": "score_strict", "y_domain": domain, "y_group": target.group}
-            rows.append(x | y | asdict(found) | {"null": NULL, "exploratory": True, "split": split})
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"lag": "Int64"})
-    table["q"] = q_values(table["p"], table["x_kind"])
-    return table.sort_values(["q", "p"], na_position="last", kind="stable").reset_index(drop=True)
-
-
-COLUMNS = [
-    *(
-        "x",
-        "x_kind",
-        "x_domain",
-        "x_layer",
-        "y",
-        "y_domain",
-        "y_group",
-        "lag",
-        "estimate",
-        "lo",
-        "hi",
-        "p",
-        "q",
-        "n",
-        "n_eff",
-    ),
-    *("null", "exploratory", "split", "reason"),
-]
-
-
-def q_values(p: pd.Series, family: pd.Series) -> pd.Series:
-    """Benjamini-Hochberg q-values within each family; NaN where p is."""
-    from scipy.stats import false_discovery_control  # slow to import
-
-    q = pd.Series(np.nan, index=p.index, dtype=float)
-    for _, group in p.dropna().groupby(family):
-        q[group.index] = false_discovery_control(group.to_numpy(float))
-    return q
+    products = np.maximum(_autocorrelation(a)[..., k] * _autocorrelation(b)[..., k], 0)
+    bartlett = n / (1 + 2 * (products @ (1 - k / n)))
+    return np.minimum(np.minimum(n, bartlett), 2 * np.minimum(_participation(a), _participation(b)))
 
 
 # ---------------------------------------------------------------- parts
 
-_X = tuple[dict[str, Any], pd.Series, str]  # description, series by step, split
+
+def _best(rows: list[Association]) -> Association:
+    best = min(rows, key=lambda row: (row.p, abs(row.lag or 0)))
+    return replace(best, p=min(1.0, best.p * len(rows)))
 
 
-def _correlation(a: NDArray, b: NDArray, lag: int, n_lags: int) -> Association:
-    n, n_eff = len(a), effective_size(a, b)
-    r = float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))
-    if n_eff <= 3:
-        return Association(lag, r, math.nan, math.nan, 1.0, n, n_eff, f"rests on about {n_eff:.0f} independent changes")
-    t = abs(r) * math.sqrt((n_eff - 2) / max(1 - r * r, 1e-12))
-    z = float(ndtri(1 - (1 - LEVEL) / 2 / n_lags)) / math.sqrt(n_eff - 3)
-    centre = math.atanh(min(max(r, -1 + 1e-12), 1 - 1e-12))
-    return Association(lag, r, math.tanh(centre - z), math.tanh(centre + z), float(2 * stdtr(n_eff - 2, -t)), n, n_eff)
+def _lagged_each(xs: Sequence[pd.Series], y: pd.Series, lags: Sequence[int]) -> list[list[Association] | Association]:
+    y = y.dropna().sort_index()
+    known = [x.dropna().sort_index() for x in xs]
+    found: list[list[Association] | Association] = [[] for _ in xs]
+    by_steps: dict[bytes, list[int]] = {}
+    common = [x.index.intersection(y.index) for x in known]
+    for i, steps in enumerate(common):
+        by_steps.setdefault(steps.to_numpy().tobytes(), []).append(i)
+    for members in by_steps.values():
+        steps = common[members[0]]
+        values_KT = np.stack([known[i].loc[steps].to_numpy(float) for i in members])
+        for i, rows in zip(members, _at_common_steps(values_KT, y.loc[steps].to_numpy(float), lags), strict=True):
+            found[i] = rows
+    return found
+
+
+def _at_common_steps(x_KT: NDArray, y_T: NDArray, lags: Sequence[int]) -> list[list[Association] | Association]:
+    n = len(y_T) - 1
+    if n < MIN_DIFFERENCES:
+        reason = f"{max(n, 0)} differences at common checkpoints, {MIN_DIFFERENCES} are needed"
+        return [Association.undefined(max(n, 0), reason)] * len(x_KT)
+    y, why_not_y = _innovations("y", y_T)
+    found: list[list[Association] | Association] = []
+    innovations: dict[int, NDArray] = {}
+    for i, x_T in enumerate(x_KT):
+        x, why_not = _innovations("x", x_T)
+        if reason := why_not or why_not_y:
+            found.append(Association.undefined(n, reason))
+        else:
+            innovations[i] = x
+            found.append([])
+    if not innovations:
+        return found
+    ex = np.stack(list(innovations.values()))
+    for lag in lags:
+        a, b = (ex[:, : ex.shape[1] - lag], y[lag:]) if lag >= 0 else (ex[:, -lag:], y[:lag])
+        if len(b) < MIN_PAIRS or np.ptp(b) == 0:
+            continue
+        for i, row, spread in zip(innovations, _correlations(a, b, lag, len(lags)), np.ptp(a, axis=1), strict=True):
+            if spread > 0:
+                found[i].append(row)  # type: ignore[union-attr]
+    return [rows if rows != [] else Association.undefined(n, "too few differences at every lag") for rows in found]
+
+
+def _innovations(name: str, values: NDArray) -> tuple[NDArray, str]:
+    """Prewhitened differences, and why there are none."""
+    d = np.diff(values)
+    if np.ptp(values) == 0:
+        return d, f"{name} is constant"
+    e = prewhitened(d)
+    smooth = np.ptp(e) <= 1e-9 * np.ptp(d)
+    return e, f"{name} is a smooth curve: nothing is left but its trend" if smooth else ""
+
+
+def _correlations(a_KN: NDArray, b_N: NDArray, lag: int, n_lags: int) -> list[Association]:
+    n = len(b_N)
+    n_eff = effective_size(a_KN, b_N)
+    a, b = a_KN - a_KN.mean(axis=1, keepdims=True), b_N - b_N.mean()
+    with np.errstate(invalid="ignore", divide="ignore"):  # of a series that does not vary: left out by the caller
+        r = np.clip(a @ b / np.sqrt(np.sum(a * a, axis=1) * np.sum(b * b)), -1, 1)
+        t = np.abs(r) * np.sqrt((n_eff - 2) / np.maximum(1 - r * r, 1e-12))
+        z = float(ndtri(1 - (1 - LEVEL) / 2 / n_lags)) / np.sqrt(n_eff - 3)
+        p = 2 * stdtr(n_eff - 2, -t)
+    centre = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
+    lo, hi = np.tanh(centre - z), np.tanh(centre + z)
+    rows = []
+    for k, worth in enumerate(n_eff):
+        if worth > 3:
+            value, low, high, small = (float(v[k]) for v in (r, lo, hi, p))
+            rows.append(Association(lag, value, low, high, small, n, float(worth)))
+        else:
+            reason = f"rests on about {worth:.0f} independent changes"
+            rows.append(Association(lag, float(r[k]), math.nan, math.nan, 1.0, n, float(worth), reason))
+    return rows
 
 
 def _autocorrelation(a: NDArray) -> NDArray:
-    a = a - a.mean()
-    full = np.correlate(a, a, "full")[len(a) - 1 :]
-    return full / full[0]
+    a = a - a.mean(axis=-1, keepdims=True)
+    n = a.shape[-1]
+    power = np.abs(np.fft.rfft(a, 2 * n, axis=-1)) ** 2  # padded: no value meets one from the other end
+    full = np.fft.irfft(power, 2 * n, axis=-1)[..., :n]
+    with np.errstate(invalid="ignore"):
+        return full / full[..., :1]
 
 
-def _participation(a: NDArray) -> float:
+def _participation(a: NDArray) -> NDArray:
     """(sum a^2)^2 / sum a^4: how many values carry the variance; about n/3 for normal ones, 1 for a single jump."""
-    a = a - a.mean()
-    return float(np.sum(a**2) ** 2 / np.sum(a**4))
-
-
-def _internal_series(run: Run, layer: int | None) -> list[_X]:
-    found = []
-    for metric in INTERNAL:
-        table = run.measurements(metric=metric)
-        if table.empty:
-            continue
-        at = layer if layer is not None else middle(sorted(set(table["layer"])))
-        rows = table[table["layer"] == at].drop_duplicates("step", keep="last")
-        found.append((_describe(metric, "internal", "", at), rows.set_index("step")["value"], "none"))
-    return found
-
-
-def _behaviour_series(
-    behaviours: Mapping[tuple[str, str], Trajectory], trajectories: Mapping[str, Trajectory], y_domain: str
-) -> list[_X]:
-    trained = [d for d, t in trajectories.items() if t.group == "id_reasoning"]
-    found: list[_X] = []
-    for domain in dict.fromkeys([y_domain, *trained]):
-        for metric in BEHAVIOURS:
-            if (domain, metric) in behaviours:
-                x, same = behaviours[domain, metric], domain == y_domain
-                series = _half_series(x, "A") if same else x.series()
-                found.append((_describe(metric, "behaviour", domain, -1), series, "A/B" if same else "none"))
-    if REFUSAL_DOMAIN in trajectories and y_domain != REFUSAL_DOMAIN:  # a score is no explanation of itself
-        refusal = trajectories[REFUSAL_DOMAIN].series()
-        found.append((_describe("strict", "behaviour", REFUSAL_DOMAIN, -1), refusal, "none"))
-    return found
-
-
-def _describe(x: str, kind: str, domain: str, layer: int) -> dict[str, Any]:
-    return {"x": x, "x_kind": kind, "x_domain": domain, "x_layer": layer}
-
-
-def _half_series(trajectory: Trajectory, which: str) -> pd.Series:
-    if trajectory.matrix is None:
-        return pd.Series(dtype=float)
-    return trajectory.half(which).series()
-
-
-def middle(layers: Sequence[int]) -> int:
-    """The middle one of some layers (the upper of two): a choice that does not look at the data."""
-    return sorted(layers)[len(layers) // 2]
+    a = a - a.mean(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return np.sum(a**2, axis=-1) ** 2 / np.sum(a**4, axis=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ..association.one_run import REFUSAL_DOMAIN
+from ..association.series import REFUSAL_DOMAIN
 from ..findings.evidence import files_of
 from ..findings.wording import listing, signed
 from ..record import Run

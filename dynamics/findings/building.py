@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..association.finding import association_finding
+from ..association.finding import association_findings
 from ..choice.advice import advice_finding
 from ..choice.tradeoff import tradeoff_finding
 from ..procedure.mechanism import mechanism_findings, procedure_findings
@@ -52,7 +52,7 @@ def build_findings(
     findings += mechanism_findings(run)
     findings.append(diagnosis_finding(run))
     findings += procedure_findings(run, trajectories)
-    findings.append(association_finding(associations))
+    findings += association_findings(associations)
     findings.append(one_seed_warning(run))
     return [f for f in findings if f is not None]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..association.one_run import middle
+from ..association.series import middle
 from ..findings.evidence import estimate_at, files_of, row_estimate
 from ..findings.wording import listing, plain_name, step_list, with_interval
 from ..record import Run

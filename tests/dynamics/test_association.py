@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from sftscope.dynamics import Run, associate, association_table
-from sftscope.dynamics.association.one_run import LAGS, MIN_DIFFERENCES, effective_size, lagged, prewhitened
+from sftscope.dynamics.association.one_run import (
+    LAGS,
+    MIN_DIFFERENCES,
+    associate_each,
+    effective_size,
+    lagged,
+    prewhitened,
+)
 from sftscope.dynamics.record import half_of
 from sftscope.dynamics.trajectories.trajectory import from_run
 from synthetic import make_run
@@ -142,6 +149,7 @@ def test_the_table_relates_internals_and_behaviour_to_every_score(table_and_run)
 
 def test_same_generations_are_split_into_halves(table_and_run):
     table, run, trajectories = table_and_run
+    table = table[table["level"] == "one run"]
     same = table["x_domain"] == table["y_domain"]
     assert (table.loc[same, "split"] == "A/B").all()
     assert (table.loc[~same, "split"] == "none").all()
@@ -153,6 +161,15 @@ def test_same_generations_are_split_into_halves(table_and_run):
     assert row["estimate"] == pytest.approx(expected.estimate, rel=1e-4)
     whole = associate(tokens.mean(), trajectories["path"].series())
     assert row["estimate"] != pytest.approx(whole.estimate, rel=1e-4)
+
+
+def test_one_response_a_question_cannot_be_related_by_prompt(table_and_run):
+    """Its length and its score go together by themselves."""
+    table, _, _ = table_and_run
+    by_prompt = table[table["level"] == "items"]
+    assert len(by_prompt)
+    assert by_prompt["p"].isna().all()
+    assert by_prompt["reason"].str.contains("several samples a question").all()
 
 
 def test_another_layer_can_be_asked_for(table_and_run):
@@ -167,3 +184,31 @@ def test_absent_metrics_are_skipped(tmp_path):
     assert set(table["x_kind"]) == {"behaviour"}
     assert table["p"].isna().all()  # two differences
     assert association_table(run, {}).empty
+
+
+def test_many_series_at_once_are_what_they_are_one_by_one():
+    rng = np.random.default_rng(10)
+    makers = (walk, autoregressive, saturating, dipping)
+    xs = [makers[k % 4](30, rng) for k in range(12)] + [
+        series(np.ones(30)),
+        walk(30, rng).iloc[4:],
+        walk(9, rng).iloc[:5],
+    ]
+    xs[3].iloc[[5, 20]] = np.nan
+    y = walk(30, rng)
+    for one, each in zip([associate(x, y) for x in xs], associate_each(xs, y), strict=True):
+        assert (each.lag, each.n, each.reason) == (one.lag, one.n, one.reason)
+        numbers = [(e.estimate, e.lo, e.hi, e.p, e.n_eff) for e in (one, each)]
+        np.testing.assert_allclose(*numbers, rtol=1e-9, equal_nan=True)
+
+
+def test_effective_size_is_bartletts_formula():
+    """Against the sum written out, which the transform replaces."""
+    a, b = np.cumsum(np.random.default_rng(11).standard_normal((2, 40)), axis=1)
+    r = [
+        [np.sum((s - s.mean())[k:] * (s - s.mean())[: len(s) - k]) / np.sum((s - s.mean()) ** 2) for k in range(21)]
+        for s in (a, b)
+    ]
+    total = sum((1 - k / 40) * max(r[0][k] * r[1][k], 0) for k in range(1, 21))
+    participation = [2 * np.sum((s - s.mean()) ** 2) ** 2 / np.sum((s - s.mean()) ** 4) for s in (a, b)]
+    assert effective_size(a, b) == pytest.approx(min(40, 40 / (1 + 2 * total), *participation))
