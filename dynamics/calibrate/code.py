@@ -89,12 +89,13 @@ def _reached(path: Path, name: str | None) -> Iterator[Name]:
     if name is not None and name not in module.defined and name in module.imported:  # passed on from elsewhere
         yield module.imported[name]
     for statement in _statements(path, name):
+        of_module = {id(n.value): n.attr for n in ast.walk(statement) if isinstance(n, ast.Attribute)}
         for node in ast.walk(statement):
-            if isinstance(node, ast.Name):
-                if node.id in module.imported:
-                    yield module.imported[node.id]
-                elif node.id in module.defined:
-                    yield path, node.id
+            if isinstance(node, ast.Name) and node.id in module.imported:
+                source, what = module.imported[node.id]
+                yield source, of_module.get(id(node)) if what is None else what  # `intervals.mean`: that alone
+            elif isinstance(node, ast.Name) and node.id in module.defined:
+                yield path, node.id
 
 
 def _text(path: Path, name: str | None) -> str:

@@ -40,11 +40,10 @@ def proportion(k: int, n: int) -> Estimate:
 
 
 def mean(values: ArrayLike, clusters: Sequence[object] | NDArray | None = None) -> Estimate:
-    """Mean over samples [N] with an interval over clusters: Wilson for 0/1 values without clusters, else a
-    (cluster-robust) t.
+    """Mean over samples [N] with an interval over clusters: Wilson for 0/1 values, else a (cluster-robust) t.
 
-    NaN values are left out. Shares without any spread (all right, all wrong) fall back to Wilson on the number of
-    clusters.
+    NaN values are left out. Wilson's interval of clustered 0/1 values rests on their effective number
+    (`clustered_share`).
     """
     x, ids = complete_rows(values, clusters=clusters)
     n = _count(ids, len(x))
@@ -54,13 +53,32 @@ def mean(values: ArrayLike, clusters: Sequence[object] | NDArray | None = None) 
         return proportion(int(x.sum()), len(x))
     totals, sizes = cluster_totals(x[:, None], ids)
     value = float(x.mean())
+    if n >= 2 and _binary(x):
+        return clustered_share(totals[:, 0], sizes)
     variance = linearised_variance(totals[:, 0] - value * sizes, sizes.sum())
-    if variance == 0 and n >= 2 and value in (0.0, 1.0):
-        return Estimate(value, *wilson_bounds(value, n), n, "wilson over clusters")
-    e = t_estimate(value, variance, n, "t" if n == len(x) else "cluster-t")
-    if _binary(x) and not math.isnan(e.lo):  # a share lies between 0 and 1, and so do its bounds
-        return Estimate(value, max(0.0, e.lo), min(1.0, e.hi), n, e.method)
-    return e
+    return t_estimate(value, variance, n, "t" if n == len(x) else "cluster-t")
+
+
+def clustered_share(right: NDArray, sizes: NDArray, variance: float | None = None) -> Estimate:
+    """Share of right samples, `right` [C] of `sizes` [C] in each of C >= 2 clusters, with Wilson's interval on their
+    effective number; by default the variance is linearised.
+
+    The effective number is the samples' over the design effect, lowered for the degrees of freedom by (z / t)^2: Korn &
+    Graubard (1998), with Wilson's interval as in Franco et al. (2019). The design effect is at least 1, and an average
+    of what is seen in the k clusters that hold the rarer outcome and, once, of the worst case (a cluster answers as
+    one): few of them show little of it. Without that, 100 questions of 4 samples at a share of 0.02 are missed 6 to 9 %
+    of the time, and by a symmetric t 12 %; k = 0 is Wilson's interval on the number of clusters.
+    """
+    n, size = len(sizes), float(sizes.sum())
+    value = float(right.sum() / size)
+    worst = float(np.sum(np.square(sizes, dtype=float)) / size)
+    k = int(min(np.sum(right > 0), np.sum(right < sizes)))
+    if variance is None:
+        variance = linearised_variance(right - value * sizes, size)
+    seen = variance * size / (value * (1 - value)) if k else worst
+    effect = max(1.0, (k * seen + worst) / (k + 1))
+    effective = size / effect * (Z / float(stdtrit(n - 1, 0.5 + LEVEL / 2))) ** 2 if k else size / worst
+    return Estimate(value, *wilson_bounds(value, effective), n, "cluster-wilson")
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[object] | NDArray | None = None) -> Estimate:
@@ -82,7 +100,8 @@ def paired_difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[object] | N
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[object] | NDArray | None = None) -> Estimate:
-    """Sum of `numerator` over sum of `denominator`, both [N], with a delete-one-cluster jackknife t-interval.
+    """Sum of `numerator` over sum of `denominator`, both [N], with a delete-one-cluster jackknife t-interval; of counts
+    out of counts, with Wilson's on the effective number that the jackknife shows (`clustered_share`).
 
     Clusters without numerator and denominator tell nothing and are not counted. NaN where the denominator is 0.
     Source: Shao & Tu (1995), section 2; the jackknife rather than linearisation because a single long response can
@@ -103,8 +122,9 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[objec
     variance = float((n - 1) / n * np.sum((without - without.mean()) ** 2))
     if np.ptp(without) <= 1e-12 * abs(value):  # equal in every cluster, but for rounding
         variance = 0.0
-        if value in (0.0, 1.0) and np.all(totals >= 0) and np.all(totals[:, 0] <= totals[:, 1]):  # a share
-            return Estimate(value, *wilson_bounds(value, n), n, "wilson over clusters")
+    counts = np.all(totals >= 0) and np.all(totals == np.round(totals))
+    if counts and np.all(totals[:, 0] <= totals[:, 1]) and (variance > 0 or value in (0.0, 1.0)):
+        return clustered_share(totals[:, 0], totals[:, 1], variance)
     e = t_estimate(value, variance, n, "jackknife-t")
     if math.isnan(e.lo) or np.any(totals < 0):
         return e

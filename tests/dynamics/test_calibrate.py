@@ -174,21 +174,25 @@ def test_the_worlds_have_the_scores_they_claim(items):
     assert np.corrcoef(x[:, 0], x[:, 1])[0, 1] == pytest.approx(lasting + (1 - lasting) * items.ar, abs=0.05)
 
 
-def study_of(folder: Path, used: str, unused: str = "return 1", comment: str = "") -> str:
+def study_of(folder: Path, used: str, unused: str = "return 1", comment: str = "", whole: bool = False) -> str:
     folder.mkdir()
     (folder / "maths.py").write_text(
         f'"""Words."""\nLIMIT = 3\n\n\ndef helper(x):\n    {comment}\n    {used}\n\n\ndef f(x):\n    return helper(x) + LIMIT\n'
         f"\n\ndef g():\n    {unused}\n"
     )
-    (folder / "study.py").write_text("from .maths import f\n\n\ndef cells():\n    return [f]\n")
+    how = "from .maths import f\n\n\ndef cells():\n    return [f]\n"
+    if whole:
+        how = "from . import maths\n\n\ndef cells():\n    return [maths.f]\n"
+    (folder / "study.py").write_text(how)
     return version_of(folder / "study.py")
 
 
-def test_results_outlive_edits_that_cannot_matter_and_no_others(tmp_path):
-    once = study_of(tmp_path / "a", "return x")
-    assert study_of(tmp_path / "b", "return x", comment='"""Says more."""') == once
-    assert study_of(tmp_path / "c", "return x", unused="return 2") == once
-    assert study_of(tmp_path / "d", "return 2 * x") != once
+@pytest.mark.parametrize("whole", [False, True])
+def test_results_outlive_edits_that_cannot_matter_and_no_others(tmp_path, whole):
+    once = study_of(tmp_path / "a", "return x", whole=whole)
+    assert study_of(tmp_path / "b", "return x", comment='"""Says more."""', whole=whole) == once
+    assert study_of(tmp_path / "c", "return x", unused="return 2", whole=whole) == once
+    assert study_of(tmp_path / "d", "return 2 * x", whole=whole) != once
 
 
 def test_the_page_keeps_what_is_written_by_hand(tmp_path, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from scipy.special import ndtr
@@ -17,6 +17,7 @@ from ..worlds import Items
 MISSED = 0.07  # from 100 units on, intervals hold the truth at least 93 % of the time
 SHARES_AT_30 = 0.06  # and those of shares at 30, in the mean over shares, 94 %
 GRID = np.arange(1, 100) / 100  # shares at 30 items
+DIFFERENCES = ((0.5, 0.5, 0.5), (0.5, 0.6, 0.5), (0.95, 0.97, 0.5), (0.02, 0.01, 0.5), (0.6, 0.62, 0.68))  # difficulty
 Draws = Callable[[np.random.Generator], tuple[Estimate, float]]  # an estimate and the truth
 
 
@@ -38,8 +39,9 @@ def share_of_the_grid(rng: np.random.Generator, *, n: int) -> tuple[Estimate, fl
     return share(rng, p=float(rng.choice(GRID)), n=n)
 
 
-def clustered_share(rng: np.random.Generator, *, p: float, questions: int) -> tuple[Estimate, float]:
-    items = Items(question=0.6, difficulty=0.1, samples=4)
+def clustered_share(rng: np.random.Generator, *, p: float, questions: int, together: bool) -> tuple[Estimate, float]:
+    """Four samples a question, of which `together` hardly ever differ."""
+    items = Items(question=0.95 if together else 0.6, difficulty=0.02, samples=4)
     return intervals.mean(items.answers(np.array([p]), questions, rng)[:, 0], items.clusters(questions)), p
 
 
@@ -63,13 +65,21 @@ def rate(rng: np.random.Generator, *, n: int, burst: bool) -> tuple[Estimate, fl
     return intervals.ratio(rng.poisson(mean), tokens), 0.05
 
 
-def clustered_accuracy(rng: np.random.Generator, *, questions: int) -> tuple[Estimate, float]:
+def clustered_accuracy(rng: np.random.Generator, *, questions: int, ability: float) -> tuple[Estimate, float]:
     """Accuracy of those that were read: both counts differ between questions, and harder ones are read less often."""
     hard = rng.standard_normal(questions)
     shown = np.repeat(hard, 4)
     read = rng.random(4 * questions) < ndtr(1 - 0.5 * shown)
-    right = read & (rng.random(4 * questions) < ndtr(0.3 - shown))
-    return intervals.ratio(right, read, np.repeat(np.arange(questions), 4)), _ACCURACY
+    right = read & (rng.random(4 * questions) < ndtr(ability - shown))
+    return intervals.ratio(right, read, np.repeat(np.arange(questions), 4)), _accuracy(ability)
+
+
+@cache
+def _accuracy(ability: float) -> float:
+    """P(right | read) of `clustered_accuracy`, by quadrature over the difficulty of questions."""
+    x, w = np.polynomial.hermite_e.hermegauss(80)
+    read = ndtr(1 - 0.5 * x)
+    return float(np.sum(w * read * ndtr(ability - x)) / np.sum(w * read))
 
 
 def middle(rng: np.random.Generator, *, n: int, skewed: bool) -> tuple[Estimate, float]:
@@ -86,43 +96,24 @@ def cells() -> list[Cell]:
     for n in (100, 300, 1000):
         for p in (0.02, 0.1, 0.5, 0.9):
             add(f"share {p}, {n} items", "share", partial(share, p=p, n=n))
-            add(f"share {p}, {n} questions x 4", "clustered share", partial(clustered_share, p=p, questions=n))
+            for together in (False, True):
+                world = partial(clustered_share, p=p, questions=n, together=together)
+                add(f"share {p}, {n} questions x 4{', answered as one' * together}", "clustered share", world)
         add(f"mean of skewed lengths, {n} responses", "mean", partial(skewed_mean, n=n))
-        for before, after, difficulty in ((0.5, 0.5, 0.5), (0.5, 0.6, 0.5), (0.95, 0.97, 0.5), (0.6, 0.62, 0.95)):
+        for before, after, difficulty in DIFFERENCES:
             for samples in (1, 4):
-                world = partial(
-                    difference,
-                    n=n,
-                    before=before,
-                    after=after,
-                    difficulty=min(difficulty, 0.6) if samples > 1 else difficulty,
-                    samples=samples,
-                )
+                world = partial(difference, n=n, before=before, after=after, difficulty=difficulty, samples=samples)
                 name = (
-                    f"{before} to {after}, {'fixed' if difficulty > 0.9 else 'usual'} items, {n} questions x {samples}"
+                    f"{before} to {after}, {'fixed' if difficulty > 0.6 else 'usual'} items, {n} questions x {samples}"
                 )
                 add(name, "paired difference", world)
         for burst in (False, True):
-            add(
-                f"events per token{', in bursts' if burst else ''}, {n} responses",
-                "ratio",
-                partial(rate, n=n, burst=burst),
-            )
-        add(f"accuracy of those read, {n} questions x 4", "ratio", partial(clustered_accuracy, questions=n))
+            world = partial(rate, n=n, burst=burst)
+            add(f"events per token{', in bursts' * burst}, {n} responses", "ratio", world)
+        for ability in (-2.5, 0.3, 3.5):
+            world = partial(clustered_accuracy, questions=n, ability=ability)
+            add(f"accuracy of those read, {_accuracy(ability):.2f}, {n} questions x 4", "ratio", world)
         for skewed in (False, True):
-            add(
-                f"median, {'log-normal' if skewed else 'normal'}, {n} responses",
-                "median",
-                partial(middle, n=n, skewed=skewed),
-            )
+            world = partial(middle, n=n, skewed=skewed)
+            add(f"median, {'log-normal' if skewed else 'normal'}, {n} responses", "median", world)
     return found
-
-
-def _accuracy() -> float:
-    """P(right | read) of `clustered_accuracy`, by quadrature over the difficulty of questions."""
-    x, w = np.polynomial.hermite_e.hermegauss(80)
-    read = ndtr(1 - 0.5 * x)
-    return float(np.sum(w * read * ndtr(0.3 - x)) / np.sum(w * read))
-
-
-_ACCURACY = _accuracy()
