@@ -63,21 +63,27 @@ def clustered_share(right: NDArray, sizes: NDArray, variance: float | None = Non
     """Share of right samples, `right` [C] of `sizes` [C] in each of C >= 2 clusters, with Wilson's interval on their
     effective number; by default the variance is linearised.
 
-    The effective number is the samples' over the design effect, lowered for the degrees of freedom by (z / t)^2: Korn &
-    Graubard (1998), with Wilson's interval as in Franco et al. (2019). The design effect is at least 1, and an average
-    of what is seen in the k clusters that hold the rarer outcome and, once, of the worst case (a cluster answers as
-    one): few of them show little of it. Without that, 100 questions of 4 samples at a share of 0.02 are missed 6 to 9 %
-    of the time, and by a symmetric t 12 %; k = 0 is Wilson's interval on the number of clusters.
+    The effective number is the samples' over the design effect, lowered by (z / t)^2 for the degrees of freedom, and at
+    least that of clusters which answer as one: Korn & Graubard (1998), with Wilson's interval as in Franco et al.
+    (2019). Two things keep few or very unequal clusters from looking sure. The design effect is mixed with that of
+    clusters which answer as one, by a weight of 1 / (1 + k^2), k clusters holding the rarer outcome. And the degrees of
+    freedom of the variance are those its clusters' squares show (Satterthwaite 1946): one cluster that carries it is
+    one. A symmetric t misses a share of 0.02 (100 questions of 4 samples) 12 % of the time, a rate of 0.05 out of very
+    unequal counts 14 to 34 % at 6 clusters and 7 to 13 % at 100.
     """
     n, size = len(sizes), float(sizes.sum())
     value = float(right.sum() / size)
-    worst = float(np.sum(np.square(sizes, dtype=float)) / size)
+    as_one = size**2 / float(np.sum(np.square(sizes, dtype=float)))  # effective number where clusters answer as one
     k = int(min(np.sum(right > 0), np.sum(right < sizes)))
-    if variance is None:
-        variance = linearised_variance(right - value * sizes, size)
-    seen = variance * size / (value * (1 - value)) if k else worst
-    effect = max(1.0, (k * seen + worst) / (k + 1))
-    effective = size / effect * (Z / float(stdtrit(n - 1, 0.5 + LEVEL / 2))) ** 2 if k else size / worst
+    effective = as_one
+    if k:
+        residuals = right - value * sizes
+        if variance is None:
+            variance = linearised_variance(residuals, size)
+        seen, worst = variance * size / (value * (1 - value)), size / as_one
+        effect = max(1.0, (k**2 * seen + worst) / (k**2 + 1))
+        shrink = (Z / float(stdtrit(_degrees_of_freedom(residuals), 0.5 + LEVEL / 2))) ** 2
+        effective = max(as_one, size / effect * shrink)
     return Estimate(value, *wilson_bounds(value, effective), n, "cluster-wilson")
 
 
@@ -218,6 +224,15 @@ def complete_rows(*arrays: ArrayLike, clusters: Sequence[object] | NDArray | Non
 
 def _binary(x: NDArray) -> bool:
     return bool(np.all((x == 0) | (x == 1)))
+
+
+def _degrees_of_freedom(residuals: NDArray) -> float:
+    """2 E[s^2]^2 / var(s^2) of a sum of squares, from the fourth powers; between 1 and n - 1."""
+    n = len(residuals)
+    squares = np.square(residuals)
+    total = float(squares.sum())
+    excess = float(np.sum(squares**2)) / total**2 - 1 / n if total > 0 else 0.0
+    return min(n - 1.0, max(1.0, 2 / excess)) if excess > 0 else n - 1.0
 
 
 def _count(ids: NDArray | None, n: int) -> int:

@@ -65,6 +65,13 @@ def rate(rng: np.random.Generator, *, n: int, burst: bool) -> tuple[Estimate, fl
     return intervals.ratio(rng.poisson(mean), tokens), 0.05
 
 
+def uneven_share(rng: np.random.Generator, *, n: int, p: float, bursts: bool) -> tuple[Estimate, float]:
+    """Backtracks out of opportunities: responses have 1 to 100 of them, and differ in how often they go back."""
+    chances = rng.geometric(0.05, n)
+    alike = 3 if bursts else 30
+    return intervals.ratio(rng.binomial(chances, rng.beta(p * alike, (1 - p) * alike, n)), chances), p
+
+
 def clustered_accuracy(rng: np.random.Generator, *, questions: int, ability: float) -> tuple[Estimate, float]:
     """Accuracy of those that were read: both counts differ between questions, and harder ones are read less often."""
     hard = rng.standard_normal(questions)
@@ -110,9 +117,13 @@ def cells() -> list[Cell]:
         for burst in (False, True):
             world = partial(rate, n=n, burst=burst)
             add(f"events per token{', in bursts' * burst}, {n} responses", "ratio", world)
+        for p in (0.05, 0.25):
+            for bursts in (False, True):
+                world = partial(uneven_share, n=n, p=p, bursts=bursts)
+                add(f"share {p} of uneven counts{', in bursts' * bursts}, {n} responses", "ratio", world)
         for ability in (-2.5, 0.3, 3.5):
             world = partial(clustered_accuracy, questions=n, ability=ability)
-            add(f"accuracy of those read, {_accuracy(ability):.2f}, {n} questions x 4", "ratio", world)
+            add(f"accuracy of those read, {_accuracy(ability):.3f}, {n} questions x 4", "ratio", world)
         for skewed in (False, True):
             world = partial(middle, n=n, skewed=skewed)
             add(f"median, {'log-normal' if skewed else 'normal'}, {n} responses", "median", world)
