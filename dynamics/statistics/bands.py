@@ -211,16 +211,24 @@ def _permutation_maxima(
     """max_t |D_t| / se_t per resample [B] when each cluster's checkpoints are put in random order."""
     n, steps = values_CT.shape
     size = sizes.sum()
+    x_CT = ((values_CT - values_CT.mean(axis=1, keepdims=True)) / pseudo).astype(
+        np.float32
+    )  # no loss of digits in d * d
+    m = (sizes / size).astype(np.float32)
     at_once = max(1, 2_000_000 // (n * steps))
     maxima = []
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
-        x = rng.permuted(np.broadcast_to(values_CT, (count, n, steps)), axis=2)
-        d = np.delete(x - x[:, :, [reference]], reference, axis=2)
+        # Sorting random keys is three times as fast as `rng.permuted`, whose draws come one by one.
+        order = np.argsort(rng.random((count, n, steps), dtype=np.float32), axis=2)
+        x = np.take_along_axis(np.broadcast_to(x_CT, (count, n, steps)), order, axis=2)
+        d = x - x[:, :, [reference]]
         mean = d.sum(axis=1) / size
-        squares = np.square(d - sizes[:, None] * mean[:, None, :]).sum(axis=1)
-        se = np.sqrt(n / (n - 1) * squares + pseudo**2) / size
-        maxima.append(np.max(np.abs(mean) / se, axis=1))
+        # sum (d - size mean)^2 over clusters, expanded: no second array of all draws
+        cross = np.einsum("bct,c->bt", d, m)
+        squares = np.einsum("bct,bct->bt", d, d) - 2 * size * mean * cross + mean**2 * np.sum(sizes**2)
+        se = np.sqrt(n / (n - 1) * np.maximum(squares, 0) + 1) / size
+        maxima.append(np.max(np.abs(mean) / se, axis=1))  # 0 at the reference itself, so never the maximum
     return np.concatenate(maxima)
 
 

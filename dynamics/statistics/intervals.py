@@ -40,11 +40,10 @@ def proportion(k: int, n: int) -> Estimate:
 
 
 def mean(values: ArrayLike, clusters: Sequence[object] | NDArray | None = None) -> Estimate:
-    """Mean over samples [N] with an interval over clusters: Wilson for 0/1 values without clusters, else a
-    (cluster-robust) t.
+    """Mean over samples [N] with an interval over clusters: Wilson for 0/1 values, else a (cluster-robust) t.
 
-    NaN values are left out. Shares without any spread (all right, all wrong) fall back to Wilson on the number of
-    clusters.
+    NaN values are left out. Wilson's interval of clustered 0/1 values rests on their effective number
+    (`clustered_share`).
     """
     x, ids = complete_rows(values, clusters=clusters)
     n = _count(ids, len(x))
@@ -54,13 +53,38 @@ def mean(values: ArrayLike, clusters: Sequence[object] | NDArray | None = None) 
         return proportion(int(x.sum()), len(x))
     totals, sizes = cluster_totals(x[:, None], ids)
     value = float(x.mean())
+    if n >= 2 and _binary(x):
+        return clustered_share(totals[:, 0], sizes)
     variance = linearised_variance(totals[:, 0] - value * sizes, sizes.sum())
-    if variance == 0 and n >= 2 and value in (0.0, 1.0):
-        return Estimate(value, *wilson_bounds(value, n), n, "wilson over clusters")
-    e = t_estimate(value, variance, n, "t" if n == len(x) else "cluster-t")
-    if _binary(x) and not math.isnan(e.lo):  # a share lies between 0 and 1, and so do its bounds
-        return Estimate(value, max(0.0, e.lo), min(1.0, e.hi), n, e.method)
-    return e
+    return t_estimate(value, variance, n, "t" if n == len(x) else "cluster-t")
+
+
+def clustered_share(right: NDArray, sizes: NDArray, variance: float | None = None) -> Estimate:
+    """Share of right samples, `right` [C] of `sizes` [C] in each of C >= 2 clusters, with Wilson's interval on their
+    effective number; by default the variance is linearised.
+
+    The effective number is the samples' over the design effect, lowered by (z / t)^2 for the degrees of freedom, and at
+    least that of clusters which answer as one: Korn & Graubard (1998), with Wilson's interval as in Franco et al.
+    (2019). Two things keep few or very unequal clusters from looking sure. The design effect is mixed with that of
+    clusters which answer as one, by a weight of 1 / (1 + k^2), k clusters holding the rarer outcome. And the degrees of
+    freedom of the variance are those its clusters' squares show (Satterthwaite 1946): one cluster that carries it is
+    one. A symmetric t misses a share of 0.02 (100 questions of 4 samples) 12 % of the time, a rate of 0.05 out of very
+    unequal counts 14 to 34 % at 6 clusters and 7 to 13 % at 100.
+    """
+    n, size = len(sizes), float(sizes.sum())
+    value = float(right.sum() / size)
+    as_one = size**2 / float(np.sum(np.square(sizes, dtype=float)))  # effective number where clusters answer as one
+    k = int(min(np.sum(right > 0), np.sum(right < sizes)))
+    effective = as_one
+    if k:
+        residuals = right - value * sizes
+        if variance is None:
+            variance = linearised_variance(residuals, size)
+        seen, worst = variance * size / (value * (1 - value)), size / as_one
+        effect = max(1.0, (k**2 * seen + worst) / (k**2 + 1))
+        shrink = (Z / float(stdtrit(_degrees_of_freedom(residuals), 0.5 + LEVEL / 2))) ** 2
+        effective = max(as_one, size / effect * shrink)
+    return Estimate(value, *wilson_bounds(value, effective), n, "cluster-wilson")
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[object] | NDArray | None = None) -> Estimate:
@@ -82,7 +106,8 @@ def paired_difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[object] | N
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[object] | NDArray | None = None) -> Estimate:
-    """Sum of `numerator` over sum of `denominator`, both [N], with a delete-one-cluster jackknife t-interval.
+    """Sum of `numerator` over sum of `denominator`, both [N], with a delete-one-cluster jackknife t-interval; of counts
+    out of counts, with Wilson's on the effective number that the jackknife shows (`clustered_share`).
 
     Clusters without numerator and denominator tell nothing and are not counted. NaN where the denominator is 0.
     Source: Shao & Tu (1995), section 2; the jackknife rather than linearisation because a single long response can
@@ -103,8 +128,9 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[objec
     variance = float((n - 1) / n * np.sum((without - without.mean()) ** 2))
     if np.ptp(without) <= 1e-12 * abs(value):  # equal in every cluster, but for rounding
         variance = 0.0
-        if value in (0.0, 1.0) and np.all(totals >= 0) and np.all(totals[:, 0] <= totals[:, 1]):  # a share
-            return Estimate(value, *wilson_bounds(value, n), n, "wilson over clusters")
+    counts = np.all(totals >= 0) and np.all(totals == np.round(totals))
+    if counts and np.all(totals[:, 0] <= totals[:, 1]) and (variance > 0 or value in (0.0, 1.0)):
+        return clustered_share(totals[:, 0], totals[:, 1], variance)
     e = t_estimate(value, variance, n, "jackknife-t")
     if math.isnan(e.lo) or np.any(totals < 0):
         return e
@@ -198,6 +224,15 @@ def complete_rows(*arrays: ArrayLike, clusters: Sequence[object] | NDArray | Non
 
 def _binary(x: NDArray) -> bool:
     return bool(np.all((x == 0) | (x == 1)))
+
+
+def _degrees_of_freedom(residuals: NDArray) -> float:
+    """2 E[s^2]^2 / var(s^2) of a sum of squares, from the fourth powers; between 1 and n - 1."""
+    n = len(residuals)
+    squares = np.square(residuals)
+    total = float(squares.sum())
+    excess = float(np.sum(squares**2)) / total**2 - 1 / n if total > 0 else 0.0
+    return min(n - 1.0, max(1.0, 2 / excess)) if excess > 0 else n - 1.0
 
 
 def _count(ids: NDArray | None, n: int) -> int:

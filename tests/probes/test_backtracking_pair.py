@@ -98,9 +98,11 @@ def test_a_planted_direction_brings_going_back_to_a_model_without_it(tmp_path, m
     base = Checkpoint(0, known_truth.folder("planted_backtracking"))
     of = measured(tmp_path / "run", base, Checkpoint(10, tmp_path / "without"))
     assert of["steered_back_rate", "0"].value < 0.3
-    for metric in RATES:
-        assert of[metric, "base 1"].lo > of[metric, "0"].hi
-        assert of[metric, "base 1"].lo > of[metric, "random 1"].hi
+    for other in ("0", "random 1"):
+        assert of["steered_back_rate", "base 1"].lo > of["steered_back_rate", other].hi
+        # unsteered, hardly any response comes to a dead end: their share is not known well enough for `.hi`
+        metric = "steered_backtracks_per_opportunity"
+        assert of[metric, "base 1"].lo > 1.5 * of[metric, other].value
     assert of["steered_back_rate", "base 1"].value > 0.85
 
 
