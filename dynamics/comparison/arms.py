@@ -64,8 +64,8 @@ class ArmScores:
 def read_arms(runs: Mapping[str, Sequence[Path | str]] | Iterable[Path | str]) -> list[Arm]:
     """Arms as named, or found: runs whose config differs in nothing but the seed are seeds of one condition.
 
-    Where all runs are seeds of one condition, each is an arm of its own. Raises ConfigError for fewer than two runs, a run named
-    twice, or two arms of one name; RecordError where there is no run.
+    Where all runs are seeds of one condition, each is an arm of its own. Raises ConfigError for fewer than two runs,
+    a run named twice, or two arms of one name; RecordError where there is no run.
     """
     if isinstance(runs, Mapping):
         arms = [Arm(str(name), tuple(Run(p) for p in paths)) for name, paths in runs.items() if len(paths)]
@@ -79,7 +79,9 @@ def read_arms(runs: Mapping[str, Sequence[Path | str]] | Iterable[Path | str]) -
         arms = [Arm(_name(mine), tuple(mine)) for mine in by_condition.values()]
     everyone = [r for arm in arms for r in arm.runs]
     if len(everyone) < 2:
-        raise ConfigError(f"a comparison needs two runs or more, and {len(everyone)} {'was' if everyone else 'were'} given")
+        raise ConfigError(
+            f"a comparison needs two runs or more, and {len(everyone)} {'was' if everyone else 'were'} given"
+        )
     places = [os.path.realpath(r.path) for r in everyone]
     twice = [p for p in places if places.count(p) > 1]
     if twice:
@@ -92,7 +94,8 @@ def read_arms(runs: Mapping[str, Sequence[Path | str]] | Iterable[Path | str]) -
 def arm_scores(arm: Arm, domain: str, metric: str = PRESENCE) -> ArmScores:
     """A domain's per-item scores over the checkpoints that all runs of the arm share.
 
-    Raises DataError where the seeds have other items or no checkpoint in common, RecordError for an unknown domain or metric.
+    Raises DataError where the seeds have other items or no checkpoint in common, RecordError for an unknown domain or
+    metric.
     """
     found = [from_run(run, domain, metric) for run in arm.runs]
     first = found[0]
@@ -101,7 +104,9 @@ def arm_scores(arm: Arm, domain: str, metric: str = PRESENCE) -> ArmScores:
         raise DataError(f"the runs of {arm.name} have no checkpoint in common on {domain!r}")
     for run, t in zip(arm.runs, found, strict=True):
         if set(t.items) != set(first.items):
-            raise DataError(f"{run.name} was asked other items of {domain!r} than {arm.runs[0].name}: probe both with the same")
+            raise DataError(
+                f"{run.name} was asked other items of {domain!r} than {arm.runs[0].name}: probe both with the same"
+            )
     return ArmScores(
         steps=np.array(common),
         values_SNT=np.stack([_rows(t, first.items, common) for t in found]),
@@ -113,7 +118,9 @@ def arm_scores(arm: Arm, domain: str, metric: str = PRESENCE) -> ArmScores:
 
 
 def shared_items(a: ArmScores, b: ArmScores, domain: str) -> tuple[ArmScores, ArmScores, str]:
-    """Both arms on the items that both were asked, and a note where some are left out. Raises DataError where none is shared."""
+    """Both arms on the items that both were asked, and a note where some are left out. Raises DataError where none is
+    shared.
+    """
     both = set(a.items) & set(b.items)
     if not both:
         raise DataError(f"the runs were asked different items of {domain!r}: none is in both, so nothing can be paired")
@@ -134,7 +141,9 @@ def _condition(run: Run) -> str:
         return str(run.path)
     if isinstance(info.get("arm"), dict):  # its records are drawn by a seed of their own, and so are its files' names
         config = {k: v for k, v in config.items() if k != "data"} | {"data": _plain(config.get("data"))}
-        return content_key((info.get("base") or {}).get("weights"), config, {k: v for k, v in info["arm"].items() if k != "seed"})
+        return content_key(
+            (info.get("base") or {}).get("weights"), config, {k: v for k, v in info["arm"].items() if k != "seed"}
+        )
     return content_key((info.get("base") or {}).get("weights"), config, (info.get("data") or {}).get("sha256"))
 
 
@@ -147,8 +156,14 @@ def _name(runs: Sequence[Run]) -> str:
     """A run's name; of several seeds what their names begin with alike, without a trailing `-seed` or `-s`."""
     if len(runs) == 1:
         return runs[0].name
-    common = re.sub(r"[-_.]*(seed|s)?[-_.]*\d*$", "", os.path.commonprefix([r.name for r in runs]))
+    common = re.sub(r"[-_.]*(seed|s)?[-_.]*\d*$", "", _common_start([r.name for r in runs]))
     return common or runs[0].name
+
+
+def _common_start(names: Sequence[str]) -> str:
+    shortest = min(names, key=len)
+    ends = (i for i, letter in enumerate(shortest) if any(n[i] != letter for n in names))
+    return shortest[: next(ends, len(shortest))]
 
 
 def _told_apart(arms: list[Arm]) -> list[Arm]:

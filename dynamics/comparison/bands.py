@@ -23,9 +23,10 @@ def difference_band(
 ) -> Band:
     """Simultaneous band over checkpoints of the mean of `differences` [items, T], one run's items minus the other's.
 
-    From 100 questions on: the studentised bootstrap of `statistics.bands`, against a column that is 0 for every item. Below: the two
-    runs change places within a question, at all its checkpoints together (max-t of sign flips, which needs no large sample and keeps
-    how an item's checkpoints go together). Bounds are cut at +-`limit`. The reference column of the returned band is -1: there is none.
+    From 100 questions on: the studentised bootstrap of `statistics.bands`, against a column that is 0 for every item.
+    Below: the two runs change places within a question, at all its checkpoints together (max-t of sign flips, which
+    needs no large sample and keeps how an item's checkpoints go together). Bounds are cut at +-`limit`. The reference
+    column of the returned band is -1: there is none.
     """
     d = np.asarray(differences, float)
     clusters = None if clusters is None else np.asarray(clusters)
@@ -53,7 +54,9 @@ def _sign_flips(
     signs = rng.choice([-1.0, 1.0], size=(resamples, n))
     star = signs @ totals_CT / size
     # sum (s d - m star)^2, expanded: the squares of d do not change with their signs
-    squares = np.square(totals_CT).sum(axis=0) - 2 * star * (signs @ (totals_CT * sizes[:, None])) + star**2 * (sizes @ sizes)
+    squares = (
+        np.square(totals_CT).sum(axis=0) - 2 * star * (signs @ (totals_CT * sizes[:, None])) + star**2 * (sizes @ sizes)
+    )
     star_se = np.sqrt(n / (n - 1) * np.maximum(squares, 0) + pseudo**2) / size
     largest = np.max(np.abs(star) / star_se, axis=1)
     looks = 1 if np.any(totals_CT) else steps  # where nothing ever differed there is nothing to exchange: Bonferroni

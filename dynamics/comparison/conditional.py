@@ -1,7 +1,8 @@
 """The conditional-generalisation table: gain over base per domain group, by data within each model, with intervals.
 
-From runs the gains are paired by item with their own base. From a table of scores nothing is paired: the unpaired reading decides, and
-a second one that assumes how strongly scores on the same items go together is labelled as an assumption wherever it stands.
+From runs the gains are paired by item with their own base. From a table of scores nothing is paired: the unpaired
+reading decides, and a second one that assumes how strongly scores on the same items go together is labelled as an
+assumption wherever it stands.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,8 +58,12 @@ class ConditionalTable:
         """The models (or whatever `by` names), in the order of the table."""
         return [tuple(map(str, row)) for row in self.groups[list(self.by)].drop_duplicates().itertuples(index=False)]
 
-    def of(self, table: str, family: Sequence[str], group: str | None = None, sampling: str | None = None) -> pd.DataFrame:
-        """The rows of `cells`, `groups` or `pairs` of one family, and group; of the deciding sampling unless another is named."""
+    def of(
+        self, table: str, family: Sequence[str], group: str | None = None, sampling: str | None = None
+    ) -> pd.DataFrame:
+        """The rows of `cells`, `groups` or `pairs` of one family, and group; of the deciding sampling unless another
+        is named.
+        """
         rows: pd.DataFrame = getattr(self, table)
         keep = rows["sampling"] == (sampling or self.deciding)
         for column, value in zip(self.by, family, strict=True):
@@ -96,15 +102,19 @@ def conditional_table(
     base: str = "base",
     item_columns: ItemColumns | None = None,
 ) -> ConditionalTable:
-    """Gain over the row `base` per group of benchmarks, by `condition` within each `by`, from scores of which only aggregates are known.
+    """Gain over the row `base` per group of benchmarks, by `condition` within each `by`, from scores of which only
+    aggregates are known.
 
-    `scores` is wide: label columns, a column per benchmark. `items` says group, number of questions and (optionally) unit of each.
-    All gains and differences of one family (model) hold together with 95 %; a group's gain is the mean over the benchmarks that all
-    conditions of the family have. Raises ConfigError for unknown columns or base, DataError for values that cannot be scores.
+    `scores` is wide: label columns, a column per benchmark. `items` says group, number of questions and (optionally)
+    unit of each. All gains and differences of one family (model) hold together with 95 %; a group's gain is the mean
+    over the benchmarks that all conditions of the family have. Raises ConfigError for unknown columns or base,
+    DataError for values that cannot be scores.
     """
     by = tuple(by)
     if not by or condition in by:
-        raise ConfigError(f"--by {list(by)} and --condition {condition!r}: name at least one other column to compare within")
+        raise ConfigError(
+            f"--by {list(by)} and --condition {condition!r}: name at least one other column to compare within"
+        )
     read = to_shares(scores, items, (*by, condition), item_columns)
     table = read.shares
     _check_labels(table, by, condition, base)
@@ -125,9 +135,11 @@ def conditional_from_items(
     base: str = "base",
     notes: Sequence[str] = (),
 ) -> ConditionalTable:
-    """As `conditional_table`, where every item is known: gains paired by item with their own base, clustered by question.
+    """As `conditional_table`, where every item is known: gains paired by item with their own base, clustered by
+    question.
 
-    Differences between conditions are differences in differences, paired by item too. Training noise is not in the intervals.
+    Differences between conditions are differences in differences, paired by item too. Training noise is not in the
+    intervals.
     """
     build = _Builder(tuple(by), condition, base, list(notes))
     for family, parts in families.items():
@@ -179,9 +191,13 @@ def _aggregate_family(build: _Builder, family: tuple[str, ...], values: pd.DataF
             complete.setdefault(benchmark.group, []).append((benchmark, [float(column[n]) for n in names]))
     for group in left_out:
         if group not in complete:
-            build.notes.append(f"{', '.join(family)}: {group} has no benchmark that all conditions have, and so no mean")
+            build.notes.append(
+                f"{', '.join(family)}: {group} has no benchmark that all conditions have, and so no mean"
+            )
     if len(names) < 2:
-        build.notes.append(f"{', '.join(family)}: only {listing(names) or 'nothing'} is there, with nothing to compare it with")
+        build.notes.append(
+            f"{', '.join(family)}: only {listing(names) or 'nothing'} is there, with nothing to compare it with"
+        )
         return
     for sampling, correlation in ((UNPAIRED, 0.0), (ASSUMED, ASSUMED_CORRELATION)):
         blocks = {
@@ -227,9 +243,13 @@ def _check_labels(table: pd.DataFrame, by: tuple[str, ...], condition: str, base
     twice = table[labels][table.duplicated(labels)]
     if len(twice):
         named = ", ".join(map(str, twice.iloc[0]))
-        raise DataError(f"two rows of scores for {named}: give each one row, or name the column that tells them apart in --by")
+        raise DataError(
+            f"two rows of scores for {named}: give each one row, or name the column that tells them apart in --by"
+        )
     if base not in set(table[condition].astype(str)):
-        raise ConfigError(f"no row whose {condition} is {base!r}, the base: {nearest(base, set(table[condition].astype(str)))}")
+        raise ConfigError(
+            f"no row whose {condition} is {base!r}, the base: {nearest(base, set(table[condition].astype(str)))}"
+        )
 
 
 # ---------------------------------------------------------------- rows
@@ -254,7 +274,7 @@ class _Builder:
         block: Mapping[str, Block],
         sampling: str,
     ) -> None:
-        row = self._key(family) | {"benchmark": benchmark, "group": group, "condition": condition}
+        row: dict[str, Any] = {**self._key(family), "benchmark": benchmark, "group": group, "condition": condition}
         row |= {"score": score * POINTS, "gain": math.nan, "lo": math.nan, "hi": math.nan, "n": 0}
         for c in all_contrasts(block, sampling, joint=False):
             e = c.estimate  # base minus condition
@@ -262,8 +282,16 @@ class _Builder:
         self._cells.append(row | {"unit": "points", "sampling": sampling})
 
     def raw_cell(self, family: tuple[str, ...], benchmark: str, condition: str, score: float, gain: float) -> None:
-        row = self._key(family) | {"benchmark": benchmark, "group": "", "condition": condition, "score": score}
-        row |= {"gain": gain, "lo": math.nan, "hi": math.nan, "n": 0, "unit": "its own", "sampling": "unknown"}
+        row: dict[str, Any] = {**self._key(family), "benchmark": benchmark, "group": "", "condition": condition}
+        row |= {
+            "score": score,
+            "gain": gain,
+            "lo": math.nan,
+            "hi": math.nan,
+            "n": 0,
+            "unit": "its own",
+            "sampling": "unknown",
+        }
         self._cells.append(row)
 
     def family(
@@ -274,7 +302,7 @@ class _Builder:
         left_out: Mapping[str, Sequence[str]],
         sampling: str,
     ) -> None:
-        blocks = {g: mean_block(g, complete[g]) for g in sorted(complete, key=_group_order)}
+        blocks = {g: mean_block(g, complete[g]) for g in sorted(complete, key=group_order)}
         contrasts = all_contrasts(blocks, sampling)
         for group, block in blocks.items():
             mine = [c for c in contrasts if c.group == group]
@@ -294,10 +322,12 @@ class _Builder:
             self._pairs += [self._key(family) | _pair(c, names) | {"sampling": sampling} for c in mine]
 
     def table(self) -> ConditionalTable:
-        frames = [pd.DataFrame(rows) for rows in (self._cells, self._groups, self._pairs)]
-        if frames[1].empty:
+        cells, groups, pairs = (pd.DataFrame(rows) for rows in (self._cells, self._groups, self._pairs))
+        if groups.empty:
             raise DataError("nothing can be compared: " + ("; ".join(dict.fromkeys(self.notes)) or "no scores"))
-        return ConditionalTable(self.by, self.condition, self.base, *frames, notes=tuple(dict.fromkeys(self.notes)))
+        return ConditionalTable(
+            self.by, self.condition, self.base, cells, groups, pairs, tuple(dict.fromkeys(self.notes))
+        )
 
     def _key(self, family: tuple[str, ...]) -> dict[str, str]:
         return dict(zip(self.by, family, strict=True))
@@ -323,5 +353,5 @@ def _letters(names: Sequence[str], order: Sequence[int], contrasts: Sequence[Con
     return letters
 
 
-def _group_order(group: str) -> tuple[int, str]:
-    return (GROUPS.index(group) if group in GROUPS else len(GROUPS), group)  # type: ignore[arg-type]
+def group_order(group: str) -> tuple[int, str]:
+    return (GROUPS.index(group) if group in GROUPS else len(GROUPS), group)

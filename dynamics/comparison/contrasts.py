@@ -1,13 +1,14 @@
 """All differences between conditions at once: simultaneous intervals, and which conditions cannot be told apart.
 
-A `Block` is one benchmark with the means of K conditions and their covariance, from items (paired) or from aggregates. Blocks of
-one family (a model) are averaged by group; the intervals of all pairs of conditions in all groups hold together with 95 %.
+A `Block` is one benchmark with the means of K conditions and their covariance, from items (paired) or from
+aggregates. Blocks of one family (a model) are averaged by group; the intervals of all pairs of conditions in all
+groups hold together with 95 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -19,7 +20,9 @@ from ..errors import DataError
 from ..statistics.intervals import LEVEL, Z, complete_rows, pseudo_unit
 from ..types import Estimate
 
-ASSUMED_CORRELATION = 0.5  # of the errors of two aggregate scores on the same items: an assumption, never seen in aggregates
+ASSUMED_CORRELATION = (
+    0.5  # of the errors of two aggregate scores on the same items: an assumption, never seen in aggregates
+)
 RESAMPLES = 20_000
 
 
@@ -50,15 +53,18 @@ class Contrast:
 def aggregate_variance(share: float, items: int) -> float:
     """Sampling variance of a score known only as a share of `items` questions, however many samples each had.
 
-    p (1 - p) / items is the most that questions can vary, whatever their difficulties (samples of one question only lower it). It
-    is never less than with one right and one wrong answer more (Agresti & Caffo 2000), so that a score of 0 or 1 is not certain.
+    p (1 - p) / items is the most that questions can vary, whatever their difficulties (samples of one question only
+    lower it). It is never less than with one right and one wrong answer more (Agresti & Caffo 2000), so that a score
+    of 0 or 1 is not certain.
     """
     p = (share * items + 1) / (items + 2)
     return max(share * (1 - share) / items, p * (1 - p) / (items + 2))
 
 
 def aggregate_block(benchmark: str, shares: Sequence[float], items: int, correlation: float = 0.0) -> Block:
-    """A benchmark of which only scores are known; `correlation` of their errors is assumed, and 0 is the unpaired reading."""
+    """A benchmark of which only scores are known; `correlation` of their errors is assumed, and 0 is the unpaired
+    reading.
+    """
     sd = np.sqrt([aggregate_variance(float(s), items) for s in shares])
     covariance = correlation * np.outer(sd, sd)
     np.fill_diagonal(covariance, sd**2)
@@ -81,7 +87,9 @@ def item_block(benchmark: str, values_NK: NDArray, clusters: Sequence[object] | 
         totals = np.stack([np.bincount(inverse, weights=c) for c in values.T], axis=1)
     n, size = len(sizes), sizes.sum()
     if n < 2:
-        raise DataError(f"{benchmark}: {n} question{'s' * (n != 1)} with a value under every condition: nothing can be compared")
+        raise DataError(
+            f"{benchmark}: {n} question{'s' * (n != 1)} with a value under every condition: nothing can be compared"
+        )
     mean = totals.sum(axis=0) / size
     residuals = totals - sizes[:, None] * mean
     covariance = n / (n - 1) * residuals.T @ residuals / size**2
@@ -105,13 +113,16 @@ def mean_block(group: str, blocks: Sequence[Block]) -> Block:
     )
 
 
-def all_contrasts(groups: Mapping[str, Block], method: str, *, joint: bool = True, seed: int = 0) -> list[Contrast]:
+def all_contrasts(
+    groups: Mapping[str, Block], method: str, *, joint: bool = True, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Contrast]:
     """Every pair of conditions in every group, with intervals that hold together (`joint`) or each by itself.
 
-    The critical value is the 95 % quantile of the largest |t| over all of them (max-t, Hothorn, Bretz & Westfall 2008), drawn from
-    the joint normal or t distribution of the conditions' means; it never is below that of a single comparison.
+    The critical value is the 95 % quantile of the largest |t| over all of them (max-t, Hothorn, Bretz & Westfall
+    2008), drawn from the joint normal or t distribution of the conditions' means; it never is below that of a single
+    comparison.
     """
-    critical = joint_critical(groups.values(), seed) if joint else None
+    critical = joint_critical(groups.values(), resamples, seed) if joint else None
     found = []
     for name, block in groups.items():
         of_one = Z if math.isinf(block.df) else float(stdtrit(block.df, 0.5 + LEVEL / 2))
@@ -129,30 +140,31 @@ def contrast_variance(block: Block, i: int, j: int) -> float:
     return max(float(v[i, i] + v[j, j] - 2 * v[i, j]), 0.0)
 
 
-def joint_critical(blocks: Sequence[Block] | Mapping | object, seed: int = 0) -> float:
+def joint_critical(blocks: Iterable[Block], resamples: int = RESAMPLES, seed: int = 0) -> float:
     """The 95 % quantile of the largest |t| over all pairs of conditions of all these independent blocks."""
     rng = np.random.default_rng(seed)
-    largest = np.zeros(RESAMPLES)
-    for block in list(blocks):  # type: ignore[call-overload]
+    largest = np.zeros(resamples)
+    for block in blocks:
         k = len(block.mean_K)
         values, vectors = np.linalg.eigh(block.covariance_KK)
-        draws = rng.standard_normal((RESAMPLES, k)) @ (vectors * np.sqrt(np.maximum(values, 0))).T
+        draws = rng.standard_normal((resamples, k)) @ (vectors * np.sqrt(np.maximum(values, 0))).T
         if math.isfinite(block.df):
-            draws /= np.sqrt(rng.chisquare(block.df, RESAMPLES) / block.df)[:, None]
+            draws /= np.sqrt(rng.chisquare(block.df, resamples) / block.df)[:, None]
         for i, j in combinations(range(k), 2):
             variance = contrast_variance(block, i, j)
             if variance > 1e-18:  # conditions that never differed on an item: nothing to draw
                 np.maximum(largest, np.abs(draws[:, i] - draws[:, j]) / math.sqrt(variance), out=largest)
             else:
-                np.maximum(largest, np.abs(rng.standard_normal(RESAMPLES)), out=largest)
+                np.maximum(largest, np.abs(rng.standard_normal(resamples)), out=largest)
     return float(np.quantile(largest, LEVEL, method="higher"))
 
 
 def inseparable(names: Sequence[str], contrasts: Sequence[Contrast]) -> list[tuple[str, ...]]:
-    """The largest sets of conditions in which no two were separated, each in the order of `names`; every name is in one.
+    """The largest sets of conditions in which no two were separated, each in the order of `names`; every name is in
+    one.
 
-    They may overlap: A and B, and B and C, may be inseparable while A and C are told apart (maximal cliques of the graph of what
-    was not separated; Bron & Kerbosch 1973).
+    They may overlap: A and B, and B and C, may be inseparable while A and C are told apart (maximal cliques of the
+    graph of what was not separated; Bron & Kerbosch 1973).
     """
     near: dict[int, set[int]] = {i: set() for i in range(len(names))}
     for c in contrasts:

@@ -1,7 +1,7 @@
 """Which checkpoints of two runs are compared: at the same step, after as many tokens, or at the same in-domain score.
 
-Nothing is interpolated: a checkpoint is matched to the nearest one measured, how far off it is is said, and what has no partner within
-the caliper is left out.
+Nothing is interpolated: a checkpoint is matched to the nearest one measured, how far off it is is said, and what has
+no partner within the caliper is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from ..errors import ConfigError, DataError
 
 Match = Literal["step", "tokens", "score"]
 MATCHES: tuple[Match, ...] = ("step", "tokens", "score")
-CALIPERS: dict[str, float] = {"step": 0.0, "tokens": 0.10, "score": 0.03}  # steps; share of the larger count; share of items
+CALIPERS: dict[str, float] = {
+    "step": 0.0,
+    "tokens": 0.10,
+    "score": 0.03,
+}  # steps; share of the larger count; share of items
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,24 +41,32 @@ def match_checkpoints(
 ) -> Matched:
     """Each checkpoint of A with at most one of B, each of B used once, the sum of gaps the smallest possible.
 
-    `axis` [T] is what is matched on. The bases (step 0) belong together and to nothing else. Raises ConfigError for an unknown way or a
-    negative caliper, DataError where the axis is unknown or no trained checkpoint has a partner.
+    `axis` [T] is what is matched on. The bases (step 0) belong together and to nothing else. Raises ConfigError for
+    an unknown way or a negative caliper, DataError where the axis is unknown or no trained checkpoint has a partner.
     """
     if how not in MATCHES:
         raise ConfigError(f"runs cannot be matched on {how!r}: give one of {', '.join(MATCHES)}")
     caliper = CALIPERS[how] if caliper is None else caliper
     if not caliper >= 0:
-        raise ConfigError(f"a caliper of {caliper} matches nothing: give how far apart two checkpoints may be, 0 or more")
+        raise ConfigError(
+            f"a caliper of {caliper} matches nothing: give how far apart two checkpoints may be, 0 or more"
+        )
     a, b = np.asarray(axis_a, float), np.asarray(axis_b, float)
     for name, axis in (("first", a), ("second", b)):
         if np.isnan(axis).all():
             raise DataError(f"the {name} run has no {how} to match on: its checkpoints can be matched on steps")
     gaps = _gaps(a, b, how)
     trained_a, trained_b = np.flatnonzero(np.asarray(steps_a) > 0), np.flatnonzero(np.asarray(steps_b) > 0)
-    pairs = _assign(gaps[np.ix_(trained_a, trained_b)], caliper, np.asarray(steps_a)[trained_a], np.asarray(steps_b)[trained_b])
+    pairs = _assign(
+        gaps[np.ix_(trained_a, trained_b)], caliper, np.asarray(steps_a)[trained_a], np.asarray(steps_b)[trained_b]
+    )
     if not pairs:
         near = np.nanmin(gaps[np.ix_(trained_a, trained_b)], initial=np.inf)
-        told = f"the nearest two are {near:.3g} apart, the caliper is {caliper:.3g}" if np.isfinite(near) else "one has none"
+        told = (
+            f"the nearest two are {near:.3g} apart, the caliper is {caliper:.3g}"
+            if np.isfinite(near)
+            else "one has none"
+        )
         raise DataError(f"no two trained checkpoints match on {how}: {told}")
     found = [(int(trained_a[i]), int(trained_b[j])) for i, j in pairs]
     if len(steps_a) and len(steps_b) and steps_a[0] == 0 and steps_b[0] == 0:
@@ -72,7 +84,9 @@ def _gaps(a: NDArray, b: NDArray, how: Match) -> NDArray:
 
 
 def _assign(gaps: NDArray, caliper: float, steps_a: NDArray, steps_b: NDArray) -> list[tuple[int, int]]:
-    """As many pairs within the caliper as can be, with the smallest gaps; between equals the nearer in training goes first."""
+    """As many pairs within the caliper as can be, with the smallest gaps; between equals the nearer in training goes
+    first.
+    """
     from scipy.optimize import linear_sum_assignment
 
     if not gaps.size:

@@ -20,7 +20,9 @@ from .seeds import ONE_SEED, SeedTest, seed_test
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairComparison:
-    """A minus B on one domain, in shares. Bands hold together over the matched trained checkpoints; `last` is the last of them."""
+    """A minus B on one domain, in shares. Bands hold together over the matched trained checkpoints; `last` is the
+    last of them.
+    """
 
     a: str
     b: str
@@ -46,7 +48,9 @@ class PairComparison:
 
     @property
     def last(self) -> Estimate:
-        """At the last matched checkpoint: over seeds and items where both arms have several, else the band over items."""
+        """At the last matched checkpoint: over seeds and items where both arms have several, else the band over
+        items.
+        """
         if self.seeds is not None:
             return self.seeds.estimate
         e = self.effect
@@ -82,30 +86,35 @@ def compare_pair(
     match: Match = "step",
     caliper: float | None = None,
     in_domain: tuple[ArmScores, ArmScores] | None = None,
+    level: float = 0.95,
     n_resamples: int = 1000,
 ) -> PairComparison:
     """A against B on a domain's per-item metric at matched checkpoints, clustered by question.
 
-    `in_domain` holds the scores matched on where `match` is `score`: of other items than those compared. Several seeds of an arm are
-    averaged item by item for the bands (which then are of these seeds), and tested as runs at the last match. Raises DataError where no
-    item or checkpoint is shared.
+    `in_domain` holds the scores matched on where `match` is `score`: of other items than those compared. Several
+    seeds of an arm are averaged item by item for the bands (which then are of these seeds), and tested as runs at the
+    last match. `level` is that of all intervals: higher where several domains are read together. Raises DataError
+    where no item or checkpoint is shared.
     """
     x, y, note = shared_items(arm_scores(a, domain, metric), arm_scores(b, domain, metric), domain)
     notes = [note] if note else []
     axes = _axes(x, y, match, in_domain)
     matched = match_checkpoints(x.steps, axes[0], y.steps, axes[1], match, caliper)
     if matched.left_out:
-        notes.append(f"{a.name}: {matched.left_out} checkpoint{'s' * (matched.left_out > 1)} without a partner in {b.name}")
+        notes.append(
+            f"{a.name}: {matched.left_out} checkpoint{'s' * (matched.left_out > 1)} without a partner in {b.name}"
+        )
     trained = x.steps[matched.columns_a] > 0
     at_a, at_b = matched.columns_a[trained], matched.columns_b[trained]
-    level = difference_band(x.matrix[:, at_a] - y.matrix[:, at_b], x.clusters, n_resamples=n_resamples)
+    how: dict = {"n_resamples": n_resamples, "level": level}
+    of_levels = difference_band(x.matrix[:, at_a] - y.matrix[:, at_b], x.clusters, **how)
     bases = _bases(x, y)
     shared = bases is not None and bool(np.array_equal(*(np.nan_to_num(v, nan=-1) for v in bases)))
     did, base_difference = None, Estimate.undefined(0, "no base")
     if bases is not None:
         of_a, of_b = x.values_SNT - bases[0], y.values_SNT - bases[1]
         d = of_a[:, :, at_a].mean(axis=0) - of_b[:, :, at_b].mean(axis=0)
-        did = level if shared else difference_band(d, x.clusters, limit=2.0, n_resamples=n_resamples)
+        did = of_levels if shared else difference_band(d, x.clusters, limit=2.0, **how)
         base_difference = _base_difference(bases, shared, x.clusters)
     else:
         of_a, of_b = x.values_SNT, y.values_SNT
@@ -120,11 +129,11 @@ def compare_pair(
         steps_a=x.steps[at_a],
         steps_b=y.steps[at_b],
         gaps=matched.gaps[trained],
-        level=level,
+        level=of_levels,
         did=did,
         base_difference=base_difference,
         shared_base=shared,
-        seeds=seed_test(of_a[:, :, at_a[-1]], of_b[:, :, at_b[-1]], x.clusters) if several else None,
+        seeds=seed_test(of_a[:, :, at_a[-1]], of_b[:, :, at_b[-1]], x.clusters, level) if several else None,
         spread_a=_spread(x, at_a),
         spread_b=_spread(y, at_b),
         notes=tuple(notes),
@@ -134,13 +143,17 @@ def compare_pair(
 # ---------------------------------------------------------------- parts
 
 
-def _axes(x: ArmScores, y: ArmScores, match: Match, in_domain: tuple[ArmScores, ArmScores] | None) -> tuple[NDArray, NDArray]:
+def _axes(
+    x: ArmScores, y: ArmScores, match: Match, in_domain: tuple[ArmScores, ArmScores] | None
+) -> tuple[NDArray, NDArray]:
     if match == "tokens":
         return x.tokens, y.tokens
     if match != "score":
         return x.steps.astype(float), y.steps.astype(float)
     if in_domain is None:
-        raise DataError("matching on the in-domain score needs a domain of group id_reasoning that both runs were measured on")
+        raise DataError(
+            "matching on the in-domain score needs a domain of group id_reasoning that both runs were measured on"
+        )
     return _score_axis(in_domain[0], x), _score_axis(in_domain[1], y)
 
 

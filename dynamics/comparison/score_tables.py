@@ -51,7 +51,9 @@ def read_table(path: Path | str) -> pd.DataFrame:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (ValueError, OSError, UnicodeDecodeError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
         told = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path} is not a table that can be read ({told}): give CSV with a header line, or parquet") from error
+        raise DataError(
+            f"{path} is not a table that can be read ({told}): give CSV with a header line, or parquet"
+        ) from error
     if table.shape[1] < 2 or table.empty:
         raise DataError(f"{path} has {len(table)} rows and {table.shape[1]} columns: that is no table of scores")
     return table
@@ -64,11 +66,13 @@ def need_columns(table: pd.DataFrame, names: Sequence[str], what: str) -> None:
             raise ConfigError(f"{what} has no column {name!r}: {nearest(name, map(str, table.columns))}")
 
 
-def to_shares(scores: pd.DataFrame, items: pd.DataFrame, labels: Sequence[str], columns: ItemColumns | None = None) -> Scores:
+def to_shares(
+    scores: pd.DataFrame, items: pd.DataFrame, labels: Sequence[str], columns: ItemColumns | None = None
+) -> Scores:
     """Scores with what the items table says of them; `labels` are the columns that are no scores.
 
-    A column without items, or whose unit is no share, is kept apart and said. Raises ConfigError for an unknown column, DataError for
-    scores outside their unit, repeated benchmarks, or text where a score should be.
+    A column without items, or whose unit is no share, is kept apart and said. Raises ConfigError for an unknown
+    column, DataError for scores outside their unit, repeated benchmarks, or text where a score should be.
     """
     need_columns(scores, labels, "the table of scores")
     known, notes = _benchmarks(items, columns or ItemColumns())
@@ -82,10 +86,14 @@ def to_shares(scores: pd.DataFrame, items: pd.DataFrame, labels: Sequence[str], 
                 notes.append(f"column {name!r} is neither a score nor a label: left out")
             else:
                 raw[name] = values
-                notes.append(f"{name}: nothing says how many items stand behind it; no interval, and in no group's mean")
+                notes.append(
+                    f"{name}: nothing says how many items stand behind it; no interval, and in no group's mean"
+                )
             continue
         if len(text):
-            raise DataError(f"{name} holds {text.iloc[0]!r}, which is no number: leave a cell empty where a score is missing")
+            raise DataError(
+                f"{name} holds {text.iloc[0]!r}, which is no number: leave a cell empty where a score is missing"
+            )
         if math.isnan(benchmark.scale):
             raw[name] = values
             notes.append(f"{name}: its unit is no share; no interval, and in no group's mean")
@@ -95,7 +103,9 @@ def to_shares(scores: pd.DataFrame, items: pd.DataFrame, labels: Sequence[str], 
         used.append(benchmark)
     if not used:
         there = ", ".join(str(c) for c in scores.columns if c not in labels) or "none"
-        raise ConfigError(f"no column of scores is a benchmark of the items table: columns {there}; benchmarks {', '.join(known)}")
+        raise ConfigError(
+            f"no column of scores is a benchmark of the items table: columns {there}; benchmarks {', '.join(known)}"
+        )
     _check_scale(shares, used, items, columns or ItemColumns())
     return Scores(shares, tuple(labels), tuple(used), raw, tuple(notes))
 
@@ -116,7 +126,9 @@ def _benchmarks(items: pd.DataFrame, columns: ItemColumns) -> tuple[dict[str, Be
     for name, group, count, unit in rows:
         scale = SCALES.get(str(unit).strip().lower() if isinstance(unit, str) else "percent", math.nan)
         if not math.isnan(scale) and (math.isnan(count) or count < 1 or count != int(count)):
-            raise DataError(f"the items table gives {name} {count:g} items: a whole number of questions, 1 or more, is needed")
+            raise DataError(
+                f"the items table gives {name} {count:g} items: a whole number of questions, 1 or more, is needed"
+            )
         found[name] = Benchmark(name, group, 0 if math.isnan(count) else int(count), scale)
     return found, notes
 
@@ -132,12 +144,14 @@ def _check_range(name: str, values: pd.Series, scale: float, scores: pd.DataFram
 
 
 def _check_scale(shares: pd.DataFrame, used: Sequence[Benchmark], items: pd.DataFrame, columns: ItemColumns) -> None:
-    """Percent is what scores are where nothing else is said; a table of shares read that way would be a hundred times too small."""
+    """Percent is what scores are where nothing else is said; a table of shares read that way would be a hundred times
+    too small.
+    """
     if columns.unit in items.columns or any(b.scale != SCALES["percent"] for b in used):
         return
     largest = float(np.nanmax(shares[[b.name for b in used]].to_numpy(float), initial=0.0))
     if 0 < largest <= 0.01:
         raise DataError(
-            f"the largest score is {100 * largest:g}, and without a column `{columns.unit}` in the items table scores are percent: "
-            f"if these are shares, add `{columns.unit}` with `share`"
+            f"the largest score is {100 * largest:g}, and scores are percent where the items table has no column "
+            f"`{columns.unit}`: if these are shares, add `{columns.unit}` with `share`"
         )

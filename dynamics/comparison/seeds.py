@@ -1,8 +1,10 @@
-"""Differences between arms with several seeds each: runs are the units, for one seed more or less is what a claim must survive.
+"""Differences between arms with several seeds each: runs are the units, for one seed more or less is what a claim
+must survive.
 
-Items of one run say nothing of training noise: with it, an interval over items alone rejects far too often. Two ways over seeds were
-simulated (`calibrate/studies/comparison.py`): permuting runs between arms has no p below 1/3 at two seeds each, and 1/10 at three;
-Welch's t keeps its size from two seeds on and sees more, so it is the one used. Items are drawn too: their variance is added.
+Items of one run say nothing of training noise: with it, an interval over items alone rejects far too often. Two ways
+over seeds were simulated (`calibrate/studies/comparison.py`): permuting runs between arms has no p below 1/3 at two
+seeds each, and 1/10 at three; Welch's t keeps its size from two seeds on and sees more, so it is the one used. Items
+are drawn too: their variance is added.
 """
 
 from __future__ import annotations
@@ -31,12 +33,16 @@ class SeedTest:
     seeds_b: int
 
 
-def seed_test(a_SN: NDArray, b_SN: NDArray, clusters: Sequence[object] | NDArray | None = None) -> SeedTest:
-    """Difference of two arms from each run's value on the same items [seeds, items]; NaN bounds with one seed in either arm.
+def seed_test(
+    a_SN: NDArray, b_SN: NDArray, clusters: Sequence[object] | NDArray | None = None, level: float = LEVEL
+) -> SeedTest:
+    """Difference of two arms from each run's value on the same items [seeds, items]; NaN bounds with one seed in
+    either arm.
 
-    `these_items`: Welch (1947) on run means. `estimate`: the variance over items of the arms' mean difference, clustered, is added;
-    degrees of freedom by Satterthwaite (1946) over the three parts. What an item does in one run alone is then counted twice, by
-    which the interval is a little too wide, never too narrow. Items with a NaN in any run are left out.
+    `these_items`: Welch (1947) on run means. `estimate`: the variance over items of the arms' mean difference,
+    clustered, is added; degrees of freedom by Satterthwaite (1946) over the three parts. What an item does in one run
+    alone is then counted twice, by which the interval is a little too wide, never too narrow. Items with a NaN in any
+    run are left out.
     """
     keep = ~(np.isnan(a_SN).any(axis=0) | np.isnan(b_SN).any(axis=0))
     a, b = np.asarray(a_SN, float)[:, keep], np.asarray(b_SN, float)[:, keep]
@@ -49,8 +55,8 @@ def seed_test(a_SN: NDArray, b_SN: NDArray, clusters: Sequence[object] | NDArray
     of_items, n = _variance_over_items(a.mean(axis=0) - b.mean(axis=0), ids)
     runs = sum(seeds)
     return SeedTest(
-        these_items=_satterthwaite(value, of_seeds, runs, "Welch t over seeds, these items"),
-        estimate=_satterthwaite(value, [*of_seeds, (of_items, n - 1)], runs, "Welch t over seeds and items"),
+        these_items=_satterthwaite(value, of_seeds, runs, "Welch t over seeds, these items", level),
+        estimate=_satterthwaite(value, [*of_seeds, (of_items, n - 1)], runs, "Welch t over seeds and items", level),
         spread_a=spreads[0],
         spread_b=spreads[1],
         seeds_a=seeds[0],
@@ -66,10 +72,10 @@ def _variance_over_items(d: NDArray, ids: NDArray | None) -> tuple[float, int]:
     return linearised_variance(totals[:, 0] - d.mean() * sizes, size) + (pseudo_unit(totals) / size) ** 2, n
 
 
-def _satterthwaite(value: float, parts: Sequence[tuple[float, int]], n: int, method: str) -> Estimate:
+def _satterthwaite(value: float, parts: Sequence[tuple[float, int]], n: int, method: str, level: float) -> Estimate:
     variance = sum(v for v, _ in parts)
     if not variance > 0 or any(math.isnan(v) for v, _ in parts):
         return Estimate(value, math.nan, math.nan, n, method)
     df = variance**2 / sum(v**2 / k for v, k in parts if v > 0)
-    half = float(stdtrit(df, 0.5 + LEVEL / 2)) * math.sqrt(variance)
+    half = float(stdtrit(df, 0.5 + level / 2)) * math.sqrt(variance)
     return Estimate(value, max(-1.0, value - half), min(1.0, value + half), n, method)
