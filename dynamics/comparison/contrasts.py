@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ..errors import DataError
-from ..statistics.intervals import LEVEL, Z, complete_rows, pseudo_unit
+from ..statistics.intervals import LEVEL, complete_rows, pseudo_unit
 from ..types import Estimate
 
 ASSUMED_CORRELATION = (
@@ -33,7 +33,7 @@ class Block:
     covariance_KK: NDArray  # of these means
     extra_KK: NDArray  # what each pair's variance gets beside it: one pseudo-discordant unit; 0 for aggregates
     n: int  # independent units (questions)
-    df: float  # n - 1 for items; infinite where the variance follows from the score
+    df: float  # n - 1: the variance of a score is an estimate too, be it that of its items or p (1 - p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def aggregate_block(benchmark: str, shares: Sequence[float], items: int, correla
     covariance = correlation * np.outer(sd, sd)
     np.fill_diagonal(covariance, sd**2)
     k = len(sd)
-    return Block(benchmark, np.asarray(shares, float), covariance, np.zeros((k, k)), items, math.inf)
+    return Block(benchmark, np.asarray(shares, float), covariance, np.zeros((k, k)), items, items - 1)
 
 
 def item_block(benchmark: str, values_NK: NDArray, clusters: Sequence[object] | NDArray | None = None) -> Block:
@@ -125,7 +125,7 @@ def all_contrasts(
     critical = joint_critical(groups.values(), resamples, seed) if joint else None
     found = []
     for name, block in groups.items():
-        of_one = Z if math.isinf(block.df) else float(stdtrit(block.df, 0.5 + LEVEL / 2))
+        of_one = float(stdtrit(block.df, 0.5 + LEVEL / 2))
         c = of_one if critical is None else max(critical, of_one)
         for i, j in combinations(range(len(block.mean_K)), 2):
             value = float(block.mean_K[i] - block.mean_K[j])
@@ -148,8 +148,7 @@ def joint_critical(blocks: Iterable[Block], resamples: int = RESAMPLES, seed: in
         k = len(block.mean_K)
         values, vectors = np.linalg.eigh(block.covariance_KK)
         draws = rng.standard_normal((resamples, k)) @ (vectors * np.sqrt(np.maximum(values, 0))).T
-        if math.isfinite(block.df):
-            draws /= np.sqrt(rng.chisquare(block.df, resamples) / block.df)[:, None]
+        draws /= np.sqrt(rng.chisquare(block.df, resamples) / block.df)[:, None]
         for i, j in combinations(range(k), 2):
             variance = contrast_variance(block, i, j)
             if variance > 1e-18:  # conditions that never differed on an item: nothing to draw

@@ -246,7 +246,7 @@ def _seed_cells() -> list[Cell]:
         for how in ("seeds and items", "permutation"):
             draw = partial(seed_misses, how=how, apart=0.1, **world)
             found.append(Cell(f"{how} see 0.1 with {k} seeds an arm", draw, power=True))
-    for seeds, noise in (((2, 8), (0.3, 0.3)), ((2, 8), (0.3, 0.05)), ((3, 5), (0.05, 0.3))):
+    for seeds, noise in (((2, 2), (0.3, 0.03)), ((2, 8), (0.3, 0.3)), ((2, 8), (0.3, 0.05)), ((3, 5), (0.05, 0.3))):
         draw = partial(seed_misses, how="seeds and items", seeds=seeds, n=200, noise=noise, apart=0.0)
         found.append(Cell(f"seeds and items, {seeds[0]} and {seeds[1]} seeds, noise {noise[0]} and {noise[1]}", draw))
     return found
