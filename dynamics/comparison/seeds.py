@@ -71,7 +71,7 @@ def _variance_over_items(d: NDArray, ids: NDArray | None) -> tuple[float, int]:
 
 
 def _variance_over_seeds(spreads: Sequence[float], seeds: tuple[int, int]) -> tuple[float, float]:
-    """Variance of a difference of arm means and its degrees of freedom; NaN where an arm has one seed, or no spread is seen."""
+    """Variance of a difference of arm means and its degrees of freedom; NaN for one seed, or where no spread is seen."""
     parts = [s**2 / k for s, k in zip(spreads, seeds, strict=True)]
     total = sum(parts)
     if not total > 0:
@@ -86,8 +86,8 @@ def _variance_over_seeds(spreads: Sequence[float], seeds: tuple[int, int]) -> tu
 def _interval(value: float, parts: Sequence[tuple[float, float]], n: int, method: str, level: float) -> Estimate:
     """Margins of independent parts, each with its own t, added in quadrature (Howe 1974).
 
-    One t with Satterthwaite's degrees of freedom over all parts rejected 11 % of the time at 2 and 8 seeds: where two seeds happen to
-    agree, it goes by the items, of which there are many.
+    One t with Satterthwaite's degrees of freedom over all parts rejected 11 % of the time at 2 and 8 seeds: where two
+    seeds happen to agree, it goes by the items, of which there are many.
     """
     if any(not v > 0 for v, _ in parts):
         return Estimate(value, math.nan, math.nan, n, method)

@@ -233,7 +233,7 @@ def _seed_cells() -> list[Cell]:
     found = []
     for k in (2, 3, 4, 8):
         for n, sd in ((30, 0.3), (200, 0.05), (200, 0.3), (1000, 0.15)):
-            world = {"seeds": (k, k), "n": n, "noise": (sd, sd)}
+            world: dict[str, Any] = {"seeds": (k, k), "n": n, "noise": (sd, sd)}
             name = f"{k} seeds an arm, {n} items, noise {sd}"
             found.append(
                 Cell(f"seeds and items, {name}", partial(seed_misses, how="seeds and items", apart=0.0, **world))
