@@ -11,6 +11,9 @@ from .types import Estimate, Finding, Measurement
 if TYPE_CHECKING:
     from .analysis import analyze
     from .association.one_run import associate, association_table
+    from .comparison.compare import Comparison, compare, compare_scores
+    from .comparison.conditional import conditional_table
+    from .comparison.repetition import repetition_table
     from .procedure.beyond_length import beyond_length_table, change_beyond_length
     from .procedure.payoff import matched_payoff
     from .record import Run
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 # What needs pandas and scipy comes on demand: an error class, or `sftscope --help`, must not wait for them.
 _ON_DEMAND = {
     "Band": "statistics.bands",
+    "Comparison": "comparison.compare",
     "Phase": "trajectories.phases",
     "Run": "record",
     "Trajectory": "trajectories.trajectory",
@@ -31,8 +35,12 @@ _ON_DEMAND = {
     "association_table": "association.one_run",
     "beyond_length_table": "procedure.beyond_length",
     "change_beyond_length": "procedure.beyond_length",
+    "compare": "comparison.compare",
+    "compare_scores": "comparison.compare",
+    "conditional_table": "comparison.conditional",
     "judge": "trajectories.phases",
     "matched_payoff": "procedure.payoff",
+    "repetition_table": "comparison.repetition",
     "rescue_fraction": "refusal.rescue",
     "simultaneous_band": "statistics.bands",
     "transfer_matrix": "transfer",
@@ -40,6 +48,7 @@ _ON_DEMAND = {
 __all__ = [
     "Band",
     "CheckpointError",
+    "Comparison",
     "ConfigError",
     "DataError",
     "Estimate",
@@ -55,8 +64,12 @@ __all__ = [
     "association_table",
     "beyond_length_table",
     "change_beyond_length",
+    "compare",
+    "compare_scores",
+    "conditional_table",
     "judge",
     "matched_payoff",
+    "repetition_table",
     "rescue_fraction",
     "simultaneous_band",
     "transfer_matrix",

@@ -119,7 +119,7 @@ def seed_misses(
     apart: float,
 ) -> np.ndarray:
     """Whether arms are told apart: by the test that is used, or by what it replaces (for comparison)."""
-    found = []
+    found: list[float] = []
     for _ in range(draws):
         a, b = seeded_arms(rng, seeds, n=n, noise=noise, apart=apart)
         if how == "items alone":
