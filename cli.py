@@ -252,6 +252,59 @@ def _as_run(path: Path, items: Path | None, out: Path | None) -> Path:
     return import_scores(path, out, items)
 
 
+def compare(
+    paths: Positional[tuple[str, ...]],
+    out: OutFile = None,
+    match: Literal["step", "tokens", "score"] = "step",
+    caliper: float | None = None,
+    items: Path | None = None,
+    condition: str = "data",
+    by: tuple[str, ...] = ("model",),
+    base: str = "base",
+    benchmark_column: str = "benchmark",
+    group_column: str = "group",
+    items_column: str = "items",
+    unit_column: str = "unit",
+) -> None:
+    """Say what differs between runs, or between the rows of a table of last-checkpoint scores, and what cannot be told apart.
+
+    Args:
+        paths: two runs or more (those that differ in the seed alone form one arm; ARM=RUN names arms), or one table of scores.
+        out: a folder that gets comparison.json and every table as parquet and CSV.
+        match: what checkpoints of two runs are matched on; score is that of the in-domain reasoning.
+        caliper: how far apart matched checkpoints may be: a share of the tokens (0.1), or of the in-domain items (0.03).
+        items: of a table, what stands behind its scores: benchmark, group, items and (optionally) unit.
+        condition: of a table, the column whose values are compared.
+        by: of a table, the columns within which they are compared.
+        base: of a table, the condition over which the others gain.
+        benchmark_column: of the items table, the column of the benchmarks' names.
+        group_column: of the items table, the column of their groups.
+        items_column: of the items table, the column of their numbers of questions.
+        unit_column: of the items table, the optional column of their units: percent, share, or what is no share.
+    """
+    with _busy("comparing"):
+        from .comparing import compare_paths, print_comparison
+        from .dynamics.comparison.score_tables import ItemColumns
+
+        columns = ItemColumns(benchmark_column, group_column, items_column, unit_column)
+        found, written = compare_paths(
+            paths,
+            out,
+            items=items,
+            by=by,
+            condition=condition,
+            base=base,
+            columns=columns,
+            match=match,
+            caliper=caliper,
+        )
+    print_comparison(found)
+    if written:
+        print(f"comparison: {written[0].resolve()}, with {len(written) - 1} tables beside it")
+    else:
+        print("nothing was written: give -o DIR to keep the tables and findings")
+
+
 def report(runs: Positional[tuple[Path, ...]], out: OutFile = None) -> None:
     """Write a run's report: one HTML file that opens offline, and the same in Markdown.
 
@@ -322,7 +375,21 @@ def organism(action: Positional[str], name: Positional[str] = "", out: OutFile =
 
 COMMANDS: dict[str, Callable[..., None]] = {
     f.__name__: f
-    for f in (quickstart, doctor, selftest, train, probe, watch, analyze, report, show, push, recipes, organism)
+    for f in (
+        quickstart,
+        doctor,
+        selftest,
+        train,
+        probe,
+        watch,
+        analyze,
+        compare,
+        report,
+        show,
+        push,
+        recipes,
+        organism,
+    )
 }
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .association.one_run import associate
     from .association.seeds import trial_swap
     from .association.table import association_table, associations
+    from .comparison.compare import Comparison, compare, compare_scores
+    from .comparison.conditional import conditional_table
+    from .comparison.repetition import repetition_table
     from .procedure.beyond_length import beyond_length_table, change_beyond_length
     from .procedure.payoff import matched_payoff
     from .record import Run
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 # What needs pandas and scipy comes on demand: an error class, or `sftscope --help`, must not wait for them.
 _ON_DEMAND = {
     "Band": "statistics.bands",
+    "Comparison": "comparison.compare",
     "Phase": "trajectories.phases",
     "Run": "record",
     "Trajectory": "trajectories.trajectory",
@@ -40,6 +44,10 @@ _ON_DEMAND = {
     "judge": "trajectories.phases",
     "matched_payoff": "procedure.payoff",
     "mixed_association": "association.mixed",
+    "compare": "comparison.compare",
+    "compare_scores": "comparison.compare",
+    "conditional_table": "comparison.conditional",
+    "repetition_table": "comparison.repetition",
     "rescue_fraction": "refusal.rescue",
     "simultaneous_band": "statistics.bands",
     "transfer_matrix": "transfer",
@@ -48,6 +56,7 @@ _ON_DEMAND = {
 __all__ = [
     "Band",
     "CheckpointError",
+    "Comparison",
     "ConfigError",
     "DataError",
     "Estimate",
@@ -64,10 +73,14 @@ __all__ = [
     "associations",
     "beyond_length_table",
     "change_beyond_length",
+    "compare",
+    "compare_scores",
+    "conditional_table",
     "item_association",
     "judge",
     "matched_payoff",
     "mixed_association",
+    "repetition_table",
     "rescue_fraction",
     "simultaneous_band",
     "transfer_matrix",
