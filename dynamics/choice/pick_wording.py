@@ -156,5 +156,4 @@ def _digits(pick: Pick) -> int:
 def _plain(e: Estimate) -> dict[str, Any] | None:
     if not e.defined:
         return None
-    lo, hi = (None if math.isnan(x) else x for x in (e.lo, e.hi))
-    return {"value": e.value, "lo": lo, "hi": hi, "n": e.n, "method": e.method}
+    return {"value": e.value, "lo": e.lo, "hi": e.hi, "n": e.n, "method": e.method}

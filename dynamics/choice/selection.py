@@ -72,7 +72,13 @@ class Choice:
 
 
 def choose(
-    objective: Blend, limits: Sequence[Limit] = (), *, direction: int = 1, sure: bool = False, base: int | None = None
+    objective: Blend,
+    limits: Sequence[Limit] = (),
+    *,
+    direction: int = 1,
+    sure: bool = False,
+    base: int | None = None,
+    resamples: int | None = None,
 ) -> Choice:
     """The earliest checkpoint within one standard error of the best among those that meet all constraints.
 
@@ -82,7 +88,7 @@ def choose(
     `base`: the column of the base model.
     """
     steps = len(objective.steps)
-    draws = Draws([objective, *(x.curve for x in limits)], resamples=resamples_for(steps))
+    draws = Draws([objective, *(x.curve for x in limits)], resamples=resamples or resamples_for(steps))
     bands = _bounds_of_limits(limits, draws)
     values = [x.value() for x in limits]
     decisive = [_decisive(x, v, b, sure) for x, v, b in zip(limits, values, bands, strict=True)]

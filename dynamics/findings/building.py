@@ -11,6 +11,8 @@ import pandas as pd
 
 from ..association.finding import association_finding
 from ..choice.advice import advice_finding
+from ..choice.frontier import Frontier
+from ..choice.recommendation import recommendation_finding
 from ..choice.tradeoff import tradeoff_finding
 from ..procedure.mechanism import mechanism_findings, procedure_findings
 from ..record import Run
@@ -30,6 +32,7 @@ def build_findings(
     phases: Mapping[str, Phase],
     associations: pd.DataFrame,
     troubles: Mapping[str, str],
+    traded: Frontier | None = None,
 ) -> list[Finding]:
     """All findings: advice, warnings that change how scores read, phases by group, then the accounts behind them.
 
@@ -45,6 +48,7 @@ def build_findings(
         else:
             findings.append(_unjudged(domain, domains[domain], troubles.get(domain, "no trajectory"), run))
     findings.append(tradeoff_finding(run, trajectories, phases))
+    findings.append(recommendation_finding(run, trajectories, traded))
     findings.append(refusal_finding(run))
     findings += mechanism_findings(run)
     findings.append(diagnosis_finding(run))

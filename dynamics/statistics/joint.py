@@ -8,8 +8,9 @@ bootstrap; Chernozhukov, Chetverikov & Kato 2013), so that whatever is paired st
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,21 +173,21 @@ class Draws:
     """Joint deviations of blends from their values in other samples of questions; one draw of every unit for all of them."""
 
     def __init__(self, blends: Sequence[Blend], *, resamples: int = RESAMPLES, seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
-        units = sorted({u for b in blends for c in b.curves for u in c.units})
-        self._column = {u: k for k, u in enumerate(units)}
-        self._normal_BU = rng.standard_normal((resamples, len(units)), dtype=np.float32)
+        self._rng = rng = np.random.default_rng(seed)
+        starts = np.cumsum([0, *(len(b.steps) for b in blends)])
+        self._columns = {id(b): slice(*ends) for b, ends in zip(blends, pairwise(starts), strict=True)}
+        parts_UK = _stacked(blends, self._columns, int(starts[-1]))
+        if len(parts_UK) > parts_UK.shape[1]:  # normal sums of many units are those of fewer with the same covariance
+            parts_UK = np.linalg.qr(parts_UK, mode="r")
+        normal_BU = rng.standard_normal((resamples, len(parts_UK)), dtype=np.float32)
+        self._deviations_BK = normal_BU @ parts_UK.astype(np.float32)
         n = max(min((b.n for b in blends), default=2), 2)
         # A t of n - 1 degrees of freedom for all of them: the standard errors too are of this sample of questions.
         self.stretch_B1 = np.sqrt((n - 1) / rng.chisquare(n - 1, (resamples, 1))).astype(np.float32)
-        self._rng = rng
 
     def deviations(self, blend: Blend) -> NDArray:
-        """[B, T], float32."""
-        each = [
-            self._normal_BU[:, [self._column[u] for u in c.units]] @ c.parts.astype(np.float32) for c in blend.curves
-        ]
-        return np.sum(each, axis=0) / len(each)
+        """[B, T], float32, of one of the blends given."""
+        return self._deviations_BK[:, self._columns[id(blend)]]
 
     def critical(
         self, blends: Sequence[Blend], against: Sequence[tuple[Blend, int]] = (), level: float = LEVEL
@@ -213,6 +214,16 @@ class Draws:
                 z = np.abs(dev[:, i + 1 :] - dev[:, [i]]) / se[i, i + 1 :]
                 worst = np.maximum(worst, z.max(axis=1))
         return float(np.quantile(worst * self.stretch_B1[:, 0], level, method="higher"))
+
+
+def _stacked(blends: Sequence[Blend], columns: Mapping[int, slice], width: int) -> NDArray:
+    """What each unit adds to every point of all blends [U, K]."""
+    row = {u: k for k, u in enumerate(sorted({u for b in blends for c in b.curves for u in c.units}))}
+    parts_UK = np.zeros((len(row), width))
+    for blend in blends:
+        for curve in blend.curves:
+            parts_UK[[row[u] for u in curve.units], columns[id(blend)]] += curve.parts / len(blend.curves)
+    return parts_UK
 
 
 def resamples_for(steps: int) -> int:
