@@ -14,6 +14,7 @@ from ..choice.advice import advice_finding
 from ..choice.frontier import Frontier
 from ..choice.recommendation import recommendation_finding
 from ..choice.tradeoff import tradeoff_finding
+from ..procedure.index_finding import procedure_index_finding
 from ..procedure.mechanism import mechanism_findings, procedure_findings
 from ..record import Run
 from ..refusal.diagnosis_finding import diagnosis_finding
@@ -52,6 +53,7 @@ def build_findings(
     findings.append(refusal_finding(run))
     findings += mechanism_findings(run)
     findings.append(diagnosis_finding(run))
+    findings.append(procedure_index_finding(run, trajectories))
     findings += procedure_findings(run, trajectories)
     findings.append(association_finding(associations))
     findings.append(one_seed_warning(run))

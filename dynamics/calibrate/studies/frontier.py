@@ -1,7 +1,7 @@
 """The undominated checkpoints: is a dominated one called surely undominated, or an undominated one surely dominated?
 
-At the edge between the two: another checkpoint that is as good in all parts and hardly better in one; one that is hardly better in one
-part and far behind in all others. An error is one such call for any checkpoint of a run.
+At the edge between the two: another checkpoint that is as good in all parts and hardly better in one; one that is hardly better
+in one part and far behind in all others. An error is one such call for any checkpoint of a run.
 """
 
 from __future__ import annotations
