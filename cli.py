@@ -326,6 +326,26 @@ def show(run: Positional[Path]) -> None:
     show_run(run)
 
 
+def pick(run: Positional[Path], prefer: str, sure: bool = False, json: bool = False) -> None:
+    """Say which checkpoint to take, by what you prefer: its path, on a line of its own, and why.
+
+    The estimate is corrected for having been picked, and its interval holds for all checkpoints at once. Exit status 1
+    where no checkpoint meets the constraints.
+
+    Args:
+        run: the run folder.
+        prefer: what is best, s.t. constraints: "ood_reasoning s.t. refusal >= 0.9 and general >= base - 0.02". Names
+            are groups (id_reasoning, ood_reasoning, reasoning, general, safety), refusal, helpful, over_refusal, domains and
+            domain.metric (with min or max before it).
+        sure: a constraint has to be met by its bound, not by the estimate alone.
+        json: print JSON instead.
+    """
+    from .picking import print_pick
+
+    if not print_pick(run, prefer, sure, json):
+        raise SystemExit(1)
+
+
 def push(run: Positional[Path]) -> None:
     """Mirror a run's measurements and report to W&B (offline unless WANDB_MODE says otherwise).
 
@@ -384,6 +404,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         watch,
         analyze,
         compare,
+        pick,
         report,
         show,
         push,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .association.table import association_table
+from .choice.frontier import frontier_of, tradeoff_table
 from .errors import DataError
 from .findings.building import build_findings
 from .record import FINDINGS_FILE, STEPS_FILE, Run, write_findings
@@ -20,7 +21,7 @@ from .trajectories.trajectory import PRESENCE, Trajectory, from_run
 from .types import Estimate, Finding
 
 FOLDER = "analysis"
-BANDS, ASSOCIATION, KEY = "bands.parquet", "association.parquet", "key.json"
+BANDS, ASSOCIATION, TRADEOFF, KEY = "bands.parquet", "association.parquet", "tradeoff.parquet", "key.json"
 
 
 def analyze(run_path: Path | str) -> list[Finding]:
@@ -39,7 +40,9 @@ def analyze(run_path: Path | str) -> list[Finding]:
     associations = association_table(run, trajectories)
     _write_table(folder / BANDS, bands_table(trajectories, phases))
     _write_table(folder / ASSOCIATION, associations)
-    findings = build_findings(run, trajectories, phases, associations, troubles)
+    traded = frontier_of(trajectories)
+    _write_table(folder / TRADEOFF, tradeoff_table(traded))
+    findings = build_findings(run, trajectories, phases, associations, troubles, traded)
     if not run.measured_steps():
         findings = [_nothing_measured(), *findings]
     write_findings(run.path, run.name, findings)
@@ -136,7 +139,7 @@ def _inputs_key(run: Run) -> str:
 
 def _is_current(folder: Path, run_path: Path, key: str) -> bool:
     findings, there = run_path / FINDINGS_FILE, folder / KEY
-    if not all(f.is_file() for f in (there, findings, folder / BANDS, folder / ASSOCIATION)):
+    if not all(f.is_file() for f in (there, findings, folder / BANDS, folder / ASSOCIATION, folder / TRADEOFF)):
         return False
     try:
         known = json.loads(there.read_text())

@@ -11,7 +11,10 @@ import pandas as pd
 
 from ..association.finding import association_findings
 from ..choice.advice import advice_finding
+from ..choice.frontier import Frontier
+from ..choice.recommendation import recommendation_finding
 from ..choice.tradeoff import tradeoff_finding
+from ..procedure.index_finding import procedure_index_finding
 from ..procedure.mechanism import mechanism_findings, procedure_findings
 from ..record import Run
 from ..refusal.diagnosis_finding import diagnosis_finding
@@ -32,6 +35,7 @@ def build_findings(
     phases: Mapping[str, Phase],
     associations: pd.DataFrame,
     troubles: Mapping[str, str],
+    traded: Frontier | None = None,
 ) -> list[Finding]:
     """All findings: advice, warnings that change how scores read, phases by group, then the accounts behind them.
 
@@ -48,9 +52,11 @@ def build_findings(
         else:
             findings.append(_unjudged(domain, domains[domain], troubles.get(domain, "no trajectory"), run))
     findings.append(tradeoff_finding(run, trajectories, phases))
+    findings.append(recommendation_finding(run, trajectories, traded))
     findings.append(refusal_finding(run))
     findings += mechanism_findings(run)
     findings.append(diagnosis_finding(run))
+    findings.append(procedure_index_finding(run, trajectories))
     findings += procedure_findings(run, trajectories)
     findings += association_findings(associations)
     findings.append(one_seed_warning(run))
