@@ -186,7 +186,7 @@ def who_was_first(x: Sequence[ArrayLike], y: Sequence[ArrayLike], *, fraction: f
     tied, undated, telling = len(known) - first - second, len(leads) - len(known), first + second
     lead = median(known)
     if len(known) < MIN_RUNS:
-        why = f"{len(known)} runs in which both metrics can be dated, {MIN_RUNS} are needed: of fewer not even unanimity is evidence"
+        why = f"{len(known)} runs with a date for both, {MIN_RUNS} are needed: of fewer not even unanimity is evidence"
         nothing = Estimate.undefined(telling, "clopper-pearson")
         return WhoFirst(first, second, tied, lead, nothing, math.nan, undated, why)
     if not telling:
