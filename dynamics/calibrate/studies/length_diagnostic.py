@@ -93,10 +93,12 @@ def cells() -> list[Cell]:
             draw = partial(shape_is_wrong, kind=kind, n=n, checkpoints=checkpoints)
             found.append(Cell(f"shape: {kind}, {n} items, {checkpoints} checkpoints", draw))
     for claim in ("trough", "recovery"):
-        for n, checkpoints in ((60, 8), (150, 12), (150, 24)):
+        for n, checkpoints in ((120, 8), (150, 12), (150, 24)):
             for shift in (0.0, 0.15):
                 draw = partial(date_misses, n=n, checkpoints=checkpoints, shift=shift, claim=claim)
                 found.append(Cell(f"{claim}: {n} items, {checkpoints} checkpoints, shift {shift}", draw))
+    few = partial(date_misses, n=60, checkpoints=8, shift=0.15)
+    found.append(Cell("recovery: 60 items, 8 checkpoints, shift 0.15", few))
     for runs in (5, 6, 8):
         for shared in (False, True):
             draw = partial(dating_is_claimed, runs=runs, checkpoints=24, follows=False, shared=shared)
