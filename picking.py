@@ -29,7 +29,7 @@ def folders_of(run: Run) -> dict[int, Path]:
     sources = [Path(s) for s in run.info.get("sources", ()) if Path(s).is_dir()]
     if sources:
         from .probes.finding import find_checkpoints
-        from .probes.layouts import step_of
+        from .dynamics.steps import step_of
 
         try:
             there = {c.step: c.path for c in find_checkpoints([str(s) for s in sources])}

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from ..association.one_run import REFUSAL_DOMAIN
+from ..association.series import REFUSAL_DOMAIN
 from ..errors import DataError
 from ..findings.wording import listing, step_list
 from ..statistics.intervals import LEVEL

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..association.one_run import REFUSAL_DOMAIN
+from ..association.series import REFUSAL_DOMAIN
 from ..errors import DataError, RecordError, nearest
 from ..findings.evidence import row_estimate
 from ..record import Run

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..association.one_run import INTERNAL, REFUSAL_DOMAIN, middle
+from ..association.series import INTERNAL, REFUSAL_DOMAIN, middle
 from ..errors import DataError
 from ..findings.wording import bounds, listing, number, plain_name
 from ..record import Run
