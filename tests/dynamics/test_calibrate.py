@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sftscope.dynamics import DataError, simultaneous_band
+from sftscope.dynamics import DataError
+from sftscope.dynamics.statistics.bands import simultaneous_bands
 from sftscope.dynamics.calibrate.__main__ import main
 from sftscope.dynamics.calibrate.cells import CHUNK, Cell, Question, Rate, broken, chunks, measure, pools, stream
 from sftscope.dynamics.calibrate.code import version_of
@@ -39,7 +40,7 @@ def test_a_slice_of_every_study_keeps_the_rule(capsys):
 
 def test_a_broken_inference_is_caught(monkeypatch, capsys):
     """Bands that hold 60 % of the time: what a band is for, and what only looking at many cells shows."""
-    monkeypatch.setattr(phases, "simultaneous_band", partial(simultaneous_band, level=0.6))
+    monkeypatch.setattr(phases, "simultaneous_bands", partial(simultaneous_bands, level=0.6))
     assert main(["dips", "--slice"]) == 1
     assert "the rule is BROKEN" in capsys.readouterr().out
 

@@ -92,7 +92,7 @@ def violations(
     found = []
     rising = np.linspace(0.3, 0.7, len(shares))
     for _ in range(draws):
-        goal = world("goal", rising, n, rng)
+        goal = world("goal", list(rising), n, rng)
         asked = [Limit(world(f"limit {k}", shares, n, rng), 1, level, 0 if relative else None) for k in range(limits)]
         column = choose(goal, asked, sure=True, resamples=RESAMPLES).column
         if seen or column is None:

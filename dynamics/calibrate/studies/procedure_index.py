@@ -7,6 +7,7 @@ An error is an answer that the world does not bear out: that procedure grew wher
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def answers(
             losses = [0.1 * rng.standard_normal() / np.sqrt(64) * 4 for _ in range(2)]
             half = 0.1 * 4 / np.sqrt(64) * 1.998
             pair = [Estimate(x, x - half, x + half, 64, "paired-t") for x in losses]
-            measured = {SUPPRESSION: measured_part(SUPPRESSION, *pair)}
+            measured = {SUPPRESSION: measured_part(SUPPRESSION, pair[0], pair[1])}
         found.append(procedure_index(then, now, clusters, measured).answer in wrong)
     return np.array(found, float)
 
@@ -84,12 +85,13 @@ def cells() -> list[Cell]:
     for n in (30, 100, 400):
         nothing = partial(answers, n=n, wrong=("procedure", "both", "style"))
         found.append(Cell(f"nothing changed, {n} items: procedure, style or both", nothing))
-        for name, after in (
-            ("lengths doubled", {"growth": 2.0}),
-            ("cues fourfold", {"cues": 4 * CUES}),
-            ("loops fourfold", {"loops": 0.8}),
-            ("twice as many dead ends", {"opportunities": 6.0}),
-        ):
+        alone: dict[str, dict[str, Any]] = {
+            "lengths doubled": {"growth": 2.0},
+            "cues fourfold": {"cues": 4 * CUES},
+            "loops fourfold": {"loops": 0.8},
+            "twice as many dead ends": {"opportunities": 6.0},
+        }
+        for name, after in alone.items():
             draw = partial(answers, n=n, wrong=GREW, **after)
             found.append(Cell(f"{name} alone, {n} items: procedure or both", draw))
         searches = partial(answers, n=n, wrong=("style", "neither"), rate=0.7)
