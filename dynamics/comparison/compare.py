@@ -201,6 +201,7 @@ def _pairs(
             if not inside:
                 raise DataError(f"{a.name} and {b.name} share no domain of group id_reasoning to match on")
             matched_on = (scores[inside[0]][a.name], scores[inside[0]][b.name])
+            notes.append(f"{a.name} and {b.name} are matched on their scores on {inside[0]}, which is not compared")
             domains = [d for d in domains if d != inside[0]]  # equal by construction
         level = 1 - 0.05 / max(1, len(domains))
         for domain in domains:
