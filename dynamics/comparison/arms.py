@@ -107,9 +107,14 @@ def arm_scores(arm: Arm, domain: str, metric: str = PRESENCE) -> ArmScores:
             raise DataError(
                 f"{run.name} was asked other items of {domain!r} than {arm.runs[0].name}: probe both with the same"
             )
+    values_SNT = np.stack([_rows(t, first.items, common) for t in found])
+    if np.nanmin(values_SNT, initial=0.0) < 0 or np.nanmax(values_SNT, initial=1.0) > 1:
+        raise DataError(
+            f"{metric!r} of {domain!r} is no share: runs are compared on shares, such as strict, lenient, finished"
+        )
     return ArmScores(
         steps=np.array(common),
-        values_SNT=np.stack([_rows(t, first.items, common) for t in found]),
+        values_SNT=values_SNT,
         items=first.items,
         clusters=first.clusters,
         tokens=np.mean([_tokens(t, common) for t in found], axis=0),
@@ -128,6 +133,17 @@ def shared_items(a: ArmScores, b: ArmScores, domain: str) -> tuple[ArmScores, Ar
     most = max(len(a.items), len(b.items))
     note = f"{domain}: {len(kept)} of {most} items were asked of both" if len(kept) < most else ""
     return a.of_items(kept), b.of_items(kept), note
+
+
+def unlike_settings(arms: Sequence[Arm], probe: str = "scores") -> list[str]:
+    """A note per arm whose answers were asked for in another way (sampling, cap, template) than the first one's."""
+    of = {arm.name: {s for run in arm.runs for s in run.measurements(probe=probe).get("settings", ())} for arm in arms}
+    first = arms[0].name
+    return [
+        f"{name} and {first} were probed with different settings: what differs between them may be how they were asked"
+        for name, settings in of.items()
+        if settings and of[first] and settings != of[first]
+    ]
 
 
 # ---------------------------------------------------------------- parts

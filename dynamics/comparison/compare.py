@@ -17,7 +17,7 @@ from ..record import SCHEMA, Run
 from ..storage import whole_file, write_json
 from ..trajectories.trajectory import PRESENCE
 from ..types import Finding
-from .arms import Arm, ArmScores, arm_scores, read_arms
+from .arms import Arm, ArmScores, arm_scores, read_arms, unlike_settings
 from .conditional import ConditionalTable, ItemGains, conditional_from_items, conditional_table
 from .findings import conditional_findings, note_findings, pair_findings, ranked, repetition_findings
 from .matching import MATCHES, Match
@@ -88,6 +88,7 @@ def compare(
         raise ConfigError(f"runs cannot be matched on {match!r}: give one of {', '.join(MATCHES)}")
     arms = read_arms(runs)
     scores, notes = _scores(arms, metric)
+    notes += unlike_settings(arms)
     sources = tuple(str(r.path) for arm in arms for r in arm.runs)
     pairs, more = _pairs(arms, scores, match, caliper, metric, n_resamples)
     notes += more
@@ -95,7 +96,7 @@ def compare(
     notes += more
     repetition = _repetition(arms, scores)
     if not pairs and conditional is None:
-        raise DataError("nothing can be compared: " + "; ".join(dict.fromkeys(notes)))
+        raise DataError("nothing can be compared: " + "; ".join(list(dict.fromkeys(notes))[:3]))
     notes = list(dict.fromkeys([*notes, *(conditional.notes if conditional else ())]))
     findings: list[Finding] = []
     noise = (
@@ -184,7 +185,7 @@ def _scores(arms: Sequence[Arm], metric: str) -> tuple[Scores, list[str]]:
             except (DataError, RecordError) as error:  # one bad domain must not hide the others
                 notes.append(f"{arm.name}, {domain}: {error}")
     if not found:
-        raise DataError("; ".join(notes) or "none of these runs has per-item scores: probe them first")
+        raise DataError("; ".join(notes[:3]) or "none of these runs has per-item scores: probe them first")
     return found, notes
 
 
@@ -201,6 +202,7 @@ def _pairs(
             if not inside:
                 raise DataError(f"{a.name} and {b.name} share no domain of group id_reasoning to match on")
             matched_on = (scores[inside[0]][a.name], scores[inside[0]][b.name])
+            notes.append(f"{a.name} and {b.name} are matched on their scores on {inside[0]}, which is not compared")
             domains = [d for d in domains if d != inside[0]]  # equal by construction
         level = 1 - 0.05 / max(1, len(domains))
         for domain in domains:

@@ -119,6 +119,7 @@ def compare_pair(
     else:
         of_a, of_b = x.values_SNT, y.values_SNT
         notes.append(f"{domain}: {a.name} or {b.name} has no base (step 0), so differences are of levels, not of gains")
+    limit = 1.0 if shared or did is None else 2.0
     several = min(len(a.runs), len(b.runs)) > 1
     return PairComparison(
         a=a.name,
@@ -133,7 +134,7 @@ def compare_pair(
         did=did,
         base_difference=base_difference,
         shared_base=shared,
-        seeds=seed_test(of_a[:, :, at_a[-1]], of_b[:, :, at_b[-1]], x.clusters, level) if several else None,
+        seeds=seed_test(of_a[:, :, at_a[-1]], of_b[:, :, at_b[-1]], x.clusters, level, limit) if several else None,
         spread_a=_spread(x, at_a),
         spread_b=_spread(y, at_b),
         notes=tuple(notes),

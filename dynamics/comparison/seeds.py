@@ -1,9 +1,9 @@
 """Differences between arms with several seeds each: runs are the units, for a claim must survive another seed.
 
-Items of one run say nothing of training noise: an interval over items alone rejects about half of the time where seeds differ
-(`calibrate/studies/comparison.py`). Two ways over seeds were simulated: permuting runs between arms has no p below 1/3 at two
-seeds each and 1/10 at three; Welch's t keeps its size from two seeds on and sees more up to four, so it is the one used. Items
-are drawn too: their margin is added.
+Items of one run say nothing of training noise: an interval over items alone rejects about half of the time where
+seeds differ (`calibrate/studies/comparison.py`). Two ways over seeds were simulated: permuting runs between arms has
+no p below 1/3 at two seeds each and 1/10 at three; Welch's t keeps its size from two seeds on and sees more up to
+four, so it is the one used. Items are drawn too: their margin is added.
 """
 
 from __future__ import annotations
@@ -33,14 +33,19 @@ class SeedTest:
 
 
 def seed_test(
-    a_SN: NDArray, b_SN: NDArray, clusters: Sequence[object] | NDArray | None = None, level: float = LEVEL
+    a_SN: NDArray,
+    b_SN: NDArray,
+    clusters: Sequence[object] | NDArray | None = None,
+    level: float = LEVEL,
+    limit: float = 1.0,
 ) -> SeedTest:
     """Difference of two arms from each run's value on the same items [seeds, items]; NaN bounds with one seed in
     either arm.
 
-    `these_items`: Welch (1947) on run means. `estimate`: the margin over items of the arms' mean difference, clustered by
-    question, is added in quadrature. What an item does in one run alone is then counted twice, by which the interval is
-    a little too wide, never too narrow. Items with a NaN in any run are left out.
+    `these_items`: Welch (1947) on run means. `estimate`: the margin over items of the arms' mean difference,
+    clustered by question, is added in quadrature. What an item does in one run alone is then counted twice, by which
+    the interval is a little too wide, never too narrow. Items with a NaN in any run are left out; bounds are cut at
+    +-`limit`.
     """
     keep = ~(np.isnan(a_SN).any(axis=0) | np.isnan(b_SN).any(axis=0))
     a, b = np.asarray(a_SN, float)[:, keep], np.asarray(b_SN, float)[:, keep]
@@ -53,8 +58,10 @@ def seed_test(
     of_items, n = _variance_over_items(a.mean(axis=0) - b.mean(axis=0), ids)
     runs = sum(seeds)
     return SeedTest(
-        these_items=_interval(value, [(variance, df)], runs, "Welch t over seeds, these items", level),
-        estimate=_interval(value, [(variance, df), (of_items, n - 1)], runs, "Welch t over seeds and items", level),
+        these_items=_interval(value, [(variance, df)], runs, "Welch t over seeds, these items", level, limit),
+        estimate=_interval(
+            value, [(variance, df), (of_items, n - 1)], runs, "Welch t over seeds and items", level, limit
+        ),
         spread_a=spreads[0],
         spread_b=spreads[1],
         seeds_a=seeds[0],
@@ -83,7 +90,9 @@ def _variance_over_seeds(spreads: Sequence[float], seeds: tuple[int, int]) -> tu
     return total, total**2 / sum(v**2 / (k - 1) for v, k in zip(parts, seeds, strict=True))
 
 
-def _interval(value: float, parts: Sequence[tuple[float, float]], n: int, method: str, level: float) -> Estimate:
+def _interval(
+    value: float, parts: Sequence[tuple[float, float]], n: int, method: str, level: float, limit: float
+) -> Estimate:
     """Margins of independent parts, each with its own t, added in quadrature (Howe 1974).
 
     One t with Satterthwaite's degrees of freedom over all parts rejected 11 % of the time at 2 and 8 seeds: where two
@@ -92,4 +101,4 @@ def _interval(value: float, parts: Sequence[tuple[float, float]], n: int, method
     if any(not v > 0 for v, _ in parts):
         return Estimate(value, math.nan, math.nan, n, method)
     half = math.sqrt(sum(float(stdtrit(df, 0.5 + level / 2)) ** 2 * v for v, df in parts))
-    return Estimate(value, max(-1.0, value - half), min(1.0, value + half), n, method)
+    return Estimate(value, max(-limit, value - half), min(limit, value + half), n, method)
