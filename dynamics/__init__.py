@@ -11,7 +11,10 @@ from .types import Estimate, Finding, Measurement
 if TYPE_CHECKING:
     from .analysis import analyze
     from .association.one_run import associate, association_table
+    from .choice.frontier import frontier_of
+    from .choice.pick import pick
     from .procedure.beyond_length import beyond_length_table, change_beyond_length
+    from .procedure.index import procedure_index
     from .procedure.payoff import matched_payoff
     from .record import Run
     from .refusal.rescue import rescue_fraction
@@ -31,8 +34,11 @@ _ON_DEMAND = {
     "association_table": "association.one_run",
     "beyond_length_table": "procedure.beyond_length",
     "change_beyond_length": "procedure.beyond_length",
+    "frontier_of": "choice.frontier",
     "judge": "trajectories.phases",
     "matched_payoff": "procedure.payoff",
+    "pick": "choice.pick",
+    "procedure_index": "procedure.index",
     "rescue_fraction": "refusal.rescue",
     "simultaneous_band": "statistics.bands",
     "transfer_matrix": "transfer",
@@ -55,8 +61,11 @@ __all__ = [
     "association_table",
     "beyond_length_table",
     "change_beyond_length",
+    "frontier_of",
     "judge",
     "matched_payoff",
+    "pick",
+    "procedure_index",
     "rescue_fraction",
     "simultaneous_band",
     "transfer_matrix",

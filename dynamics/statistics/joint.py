@@ -178,7 +178,7 @@ class Draws:
         self._columns = {id(b): slice(*ends) for b, ends in zip(blends, pairwise(starts), strict=True)}
         parts_UK = _stacked(blends, self._columns, int(starts[-1]))
         if len(parts_UK) > parts_UK.shape[1]:  # normal sums of many units are those of fewer with the same covariance
-            parts_UK = np.linalg.qr(parts_UK, mode="r")
+            parts_UK = np.asarray(np.linalg.qr(parts_UK, mode="r"))
         normal_BU = rng.standard_normal((resamples, len(parts_UK)), dtype=np.float32)
         self._deviations_BK = normal_BU @ parts_UK.astype(np.float32)
         n = max(min((b.n for b in blends), default=2), 2)
