@@ -1,4 +1,4 @@
-"""`sftscope pick` as scripts use it: the path first, JSON, exit codes; folders of the run's own or of those it was probed from."""
+"""`sftscope pick` as scripts use it: the path first, JSON, exit codes; folders of the run or of what it was probed from."""
 
 from __future__ import annotations
 
