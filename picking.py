@@ -28,8 +28,8 @@ def folders_of(run: Run) -> dict[int, Path]:
     found = run.checkpoints()
     sources = [Path(s) for s in run.info.get("sources", ()) if Path(s).is_dir()]
     if sources:
-        from .probes.finding import find_checkpoints
         from .dynamics.steps import step_of
+        from .probes.finding import find_checkpoints
 
         try:
             there = {c.step: c.path for c in find_checkpoints([str(s) for s in sources])}

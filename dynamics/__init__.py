@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from .association.one_run import associate
     from .association.seeds import trial_swap
     from .association.table import association_table, associations
+    from .choice.frontier import frontier_of
+    from .choice.pick import pick
     from .comparison.compare import Comparison, compare, compare_scores
     from .comparison.conditional import conditional_table
     from .comparison.repetition import repetition_table
     from .procedure.beyond_length import beyond_length_table, change_beyond_length
+    from .procedure.index import procedure_index
     from .procedure.payoff import matched_payoff
     from .record import Run
     from .refusal.rescue import rescue_fraction
@@ -40,13 +43,16 @@ _ON_DEMAND = {
     "associations": "association.table",
     "beyond_length_table": "procedure.beyond_length",
     "change_beyond_length": "procedure.beyond_length",
+    "compare": "comparison.compare",
+    "compare_scores": "comparison.compare",
+    "conditional_table": "comparison.conditional",
+    "frontier_of": "choice.frontier",
     "item_association": "association.items",
     "judge": "trajectories.phases",
     "matched_payoff": "procedure.payoff",
     "mixed_association": "association.mixed",
-    "compare": "comparison.compare",
-    "compare_scores": "comparison.compare",
-    "conditional_table": "comparison.conditional",
+    "pick": "choice.pick",
+    "procedure_index": "procedure.index",
     "repetition_table": "comparison.repetition",
     "rescue_fraction": "refusal.rescue",
     "simultaneous_band": "statistics.bands",
@@ -76,10 +82,13 @@ __all__ = [
     "compare",
     "compare_scores",
     "conditional_table",
+    "frontier_of",
     "item_association",
     "judge",
     "matched_payoff",
     "mixed_association",
+    "pick",
+    "procedure_index",
     "repetition_table",
     "rescue_fraction",
     "simultaneous_band",

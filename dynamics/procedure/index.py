@@ -118,15 +118,15 @@ def answer(procedure: Estimate, style: Estimate, index: Estimate) -> Answer:
 
     A side *grew* if its lower bound is above 0, and *did not* if its upper bound is below `SMALL`: not to see a growth is no
     proof that there was none. Procedure: it grew, and either beyond style (the index's lower bound is above 0) or style did
-    not. Both: both grew. Style: it grew, and procedure did not, or is not seen to have and grew less than half as much (its upper
-    bound). Neither: neither did.
+    not. Style: it grew, and procedure did not, or less than half as much (its upper bound against style's lower). Both: both
+    grew otherwise. Neither: neither did.
     """
     if procedure.lo > 0 and (index.lo > 0 or style.hi < SMALL):
         return "procedure"
+    if style.lo > 0 and procedure.hi < max(SMALL, style.lo / 2):
+        return "style"
     if procedure.lo > 0 and style.lo > 0:
         return "both"
-    if style.lo > 0 and (procedure.hi < SMALL or procedure.hi < style.lo / 2):
-        return "style"
     if procedure.hi < SMALL and style.hi < SMALL:
         return "neither"
     return "undecidable"

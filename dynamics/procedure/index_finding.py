@@ -44,7 +44,7 @@ LABELS = {
 _READING = {
     "procedure": "procedure: it goes back where it has to, beyond what it gained in words and length",
     "both": "both: going back where it has to grew, and so did the look of it",
-    "style": "style: the look of search grew, and going back where it has to did not",
+    "style": "style: the look of search grew, and going back where it has to did not, or far less",
     "neither": "neither: no going back where it has to, and no look of it, was gained",
     "undecidable": "cannot be told: the intervals leave it open",
 }

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sftscope.dynamics import DataError
-from sftscope.dynamics.statistics.bands import simultaneous_bands
 from sftscope.dynamics.calibrate.__main__ import main
 from sftscope.dynamics.calibrate.cells import CHUNK, Cell, Question, Rate, broken, chunks, measure, pools, stream
 from sftscope.dynamics.calibrate.code import version_of
@@ -20,6 +19,7 @@ from sftscope.dynamics.calibrate.page import END, START
 from sftscope.dynamics.calibrate.results import Chunk, Key, Results
 from sftscope.dynamics.calibrate.running import a_slice_of, cells_of, code_of, known_studies, run
 from sftscope.dynamics.calibrate.worlds import Items, flat, rising
+from sftscope.dynamics.statistics.bands import simultaneous_bands
 from sftscope.dynamics.trajectories import phases
 
 QUICK = "payoff"  # a study that takes seconds

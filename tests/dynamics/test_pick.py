@@ -9,8 +9,9 @@ import pytest
 from sftscope.dynamics import ConfigError, DataError, Estimate, Measurement, RecordError
 from sftscope.dynamics.choice.pick import pick
 from sftscope.dynamics.choice.pick_wording import pick_json, pick_lines
+from sftscope.dynamics.choice.quantities import Quantities
 from sftscope.dynamics.choice.selection import Limit, choose
-from sftscope.dynamics.record import create_run, write_measurements
+from sftscope.dynamics.record import Run, create_run, write_measurements
 from sftscope.dynamics.statistics import intervals
 from sftscope.dynamics.statistics.joint import Blend, Curve, Draws, curve_of_estimates, curve_of_items
 from synthetic import item_answers, make_run
@@ -41,6 +42,12 @@ def run(tmp_path_factory):
         "harmful": (0.97, 0.97, 0.97, 0.75, 0.40),
     }
     return make_run(tmp_path_factory.mktemp("runs") / "traded", steps=STEPS, n=400, curves=curves)
+
+
+@pytest.fixture(scope="module")
+def known(run) -> Quantities:
+    """Read once for all tests."""
+    return Quantities.of(Run(run))
 
 
 # ---------------------------------------------------------------- the statistics under it
@@ -99,15 +106,15 @@ def test_the_planted_best_is_chosen_and_selection_is_paid():
 
 def test_the_naive_interval_of_the_best_of_many_misses_and_ours_holds():
     naive, ours = 0, 0
-    for seed in range(150):
+    for seed in range(80):
         x = blend("x", (0.5,) * 30, n=60, seed=seed)
         chosen = choose(x)
         lo, hi = x.bounds(intervals.Z)
         best = int(x.value.argmax())
         naive += not lo[best] <= 0.5 <= hi[best]
         ours += not chosen.estimate.lo <= 0.5 <= chosen.estimate.hi
-    assert naive > 0.2 * 150
-    assert ours <= 0.05 * 150 + 4
+    assert naive > 0.2 * 80
+    assert ours <= 0.05 * 80 + 3
 
 
 def test_the_earliest_within_one_standard_error_is_taken():
@@ -152,14 +159,14 @@ def test_the_base_is_as_good_as_itself_for_sure():
 # ---------------------------------------------------------------- of a run
 
 
-def test_a_preference_trades_as_it_says(run):
-    assert pick(run, "ood_reasoning").step == 64
-    kept = pick(run, "ood_reasoning s.t. refusal >= 0.9")
+def test_a_preference_trades_as_it_says(known):
+    assert pick(known.run, "ood_reasoning", quantities=known).step == 64
+    kept = pick(known.run, "ood_reasoning s.t. refusal >= 0.9", quantities=known)
     assert kept.step == 16
     assert kept.choice.gain.lo > 0.1
-    assert pick(run, "ood_reasoning s.t. refusal >= 0.6, general >= base - 0.1").step == 32
-    assert pick(run, "ood_reasoning s.t. harmful.strict >= 60%").step == 32
-    assert pick(run, "min ood_reasoning s.t. refusal >= 0.9").choice.estimate.value < 0.45
+    assert pick(known.run, "ood_reasoning s.t. refusal >= 0.6, general >= base - 0.1", quantities=known).step == 32
+    assert pick(known.run, "ood_reasoning s.t. harmful.strict >= 60%", quantities=known).step == 32
+    assert pick(known.run, "min ood_reasoning s.t. refusal >= 0.9", quantities=known).choice.estimate.value < 0.45
 
 
 def test_what_is_said_of_a_pick(run, tmp_path):
@@ -175,8 +182,8 @@ def test_what_is_said_of_a_pick(run, tmp_path):
     assert "its folder is not there" in gone[-1]
 
 
-def test_none_satisfies_is_an_answer_with_the_nearest_miss(run):
-    none = pick(run, "ood_reasoning s.t. refusal >= 0.95 and countdown >= 0.75")
+def test_none_satisfies_is_an_answer_with_the_nearest_miss(known):
+    none = pick(known.run, "ood_reasoning s.t. refusal >= 0.95 and countdown >= 0.75", quantities=known)
     assert none.step is None
     text = " ".join(pick_lines(none))
     assert text.startswith("none No checkpoint of 5 meets")
@@ -201,18 +208,18 @@ def test_none_satisfies_is_an_answer_with_the_nearest_miss(run):
         ("coloring", "this run measured no 'coloring'"),
     ],
 )
-def test_a_name_or_level_that_does_not_fit_the_run(run, prefer, said):
+def test_a_name_or_level_that_does_not_fit_the_run(known, prefer, said):
     with pytest.raises(ConfigError) as error:
-        pick(run, prefer)
+        pick(known.run, prefer, quantities=known)
     assert said in str(error.value)
     assert "^" in str(error.value)
 
 
-def test_metrics_of_items_and_measured_numbers_can_be_asked_for(run):
-    shortest = pick(run, "min countdown.tokens s.t. countdown >= 0.5")
+def test_metrics_of_items_and_measured_numbers_can_be_asked_for(known):
+    shortest = pick(known.run, "min countdown.tokens s.t. countdown >= 0.5", quantities=known)
     assert shortest.step in (16, 32, 64)
-    measured = pick(run, "path s.t. harmful.refusal_rate >= 0.9")
-    assert measured.step == pick(run, "path s.t. refusal >= 0.9").step
+    measured = pick(known.run, "path s.t. harmful.refusal_rate >= 0.9", quantities=known)
+    assert measured.step == pick(known.run, "path s.t. refusal >= 0.9", quantities=known).step
     assert "unpaired" in measured.constraints[0][1].method
 
 
@@ -242,7 +249,7 @@ def test_aggregates_alone_are_enough_and_taken_as_unpaired(tmp_path):
     assert Blend("x", (flat,)).pair_se()[0, 1] == pytest.approx(np.sqrt(2 * 0.25 / 300), rel=0.02)
 
 
-def test_a_missing_base_or_no_common_checkpoint_is_said(tmp_path, run):
+def test_a_missing_base_or_no_common_checkpoint_is_said(tmp_path):
     without = aggregates(tmp_path / "no base", base=False)
     with pytest.raises(ConfigError, match="step 0 was not measured"):
         pick(without, "math s.t. refuse >= base - 0.1")

@@ -6,10 +6,13 @@ import known_truth
 import numpy as np
 import pytest
 from known_truth import RECIPES, base, make, without_planted
+from sftscope.dynamics.procedure.index import procedure_index
+from sftscope.probes.behaviour.backtracking import count_cues, tokens_outside_backtracks
 from sftscope.probes.domains import Response
 from sftscope.probes.internals.capture import capture_last_prompt
 from sftscope.probes.microworld import DOMAINS
 from sftscope.probes.search import SearchSummary, summarise
+from sftscope.probes.traces import read_traces
 
 pytestmark = pytest.mark.slow
 
@@ -128,3 +131,30 @@ def test_recipes_are_seeded():
     first, second = (known_truth.broken(base(), steps=6).model.state_dict() for _ in range(2))
     assert all((a == second[k]).all() for k, a in first.items())
     assert set(RECIPES) >= {"rotated", "unreached", "readout_cut", "bypassed", "broken", "planted_backtracking"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("searches", "procedure"), ("says_wait", "style"), ("loops", "style"), ("base", "neither")]
+)
+def test_the_index_tells_procedure_from_style(plain, name, expected):
+    def measured(known) -> dict[str, list[float]]:
+        found = known.ask("countdown", 120)
+        items, responses = [i for i, _ in found], [r for _, r in found]
+        traces = read_traces(DOMAINS["countdown"], items, responses)
+        columns: dict[str, list[float]] = {}
+        for response, trace in zip(responses, traces, strict=True):
+            search = summarise(trace.moves)
+            row = {
+                "opportunities": search.opportunities,
+                "opportunities_left": search.left,
+                "backtracks": search.backtracks,
+                "loops": search.loops,
+                "cues": count_cues(trace.words, trace.moves).events,
+                "tokens": response.n_tokens,
+                "length": tokens_outside_backtracks(response, trace),
+            }
+            for key, value in row.items():
+                columns.setdefault(key, []).append(value)
+        return columns
+
+    assert procedure_index(measured(plain), measured(base() if name == "base" else make(name))).answer == expected

@@ -90,7 +90,7 @@ def violations(
     Every one of the `limits` has the true shares; reasoning rises, so that the latest that passes is taken.
     """
     found = []
-    rising = np.linspace(0.3, 0.7, len(shares))
+    rising = list(np.linspace(0.3, 0.7, len(shares)))
     for _ in range(draws):
         goal = world("goal", list(rising), n, rng)
         asked = [Limit(world(f"limit {k}", shares, n, rng), 1, level, 0 if relative else None) for k in range(limits)]

@@ -68,10 +68,9 @@ def answers(
         then, now = responses(rng, n, hard, **(before or {})), responses(rng, n, hard, **after)
         measured = {}
         if suppression:  # what banning costs: nothing at either checkpoint
-            losses = [0.1 * rng.standard_normal() / np.sqrt(64) * 4 for _ in range(2)]
-            half = 0.1 * 4 / np.sqrt(64) * 1.998
-            pair = [Estimate(x, x - half, x + half, 64, "paired-t") for x in losses]
-            measured = {SUPPRESSION: measured_part(SUPPRESSION, pair[0], pair[1])}
+            se = 0.4 / np.sqrt(64)
+            first, last = (Estimate(x, x - 1.998 * se, x + 1.998 * se, 64, "paired-t") for x in rng.normal(0.0, se, 2))
+            measured = {SUPPRESSION: measured_part(SUPPRESSION, first, last)}
         found.append(procedure_index(then, now, clusters, measured).answer in wrong)
     return np.array(found, float)
 
@@ -85,13 +84,13 @@ def cells() -> list[Cell]:
     for n in (30, 100, 400):
         nothing = partial(answers, n=n, wrong=("procedure", "both", "style"))
         found.append(Cell(f"nothing changed, {n} items: procedure, style or both", nothing))
-        alone: dict[str, dict[str, Any]] = {
-            "lengths doubled": {"growth": 2.0},
-            "cues fourfold": {"cues": 4 * CUES},
-            "loops fourfold": {"loops": 0.8},
-            "twice as many dead ends": {"opportunities": 6.0},
-        }
-        for name, after in alone.items():
+        alone: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("lengths doubled", {"growth": 2.0}),
+            ("cues fourfold", {"cues": 4 * CUES}),
+            ("loops fourfold", {"loops": 0.8}),
+            ("twice as many dead ends", {"opportunities": 6.0}),
+        )
+        for name, after in alone:
             draw = partial(answers, n=n, wrong=GREW, **after)
             found.append(Cell(f"{name} alone, {n} items: procedure or both", draw))
         searches = partial(answers, n=n, wrong=("style", "neither"), rate=0.7)
