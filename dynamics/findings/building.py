@@ -12,10 +12,12 @@ import pandas as pd
 from ..association.finding import association_finding
 from ..choice.advice import advice_finding
 from ..choice.tradeoff import tradeoff_finding
+from ..prediction.first_mover import threshold_finding
 from ..procedure.mechanism import mechanism_findings, procedure_findings
 from ..record import Run
 from ..refusal.diagnosis_finding import diagnosis_finding
 from ..refusal.refusal import refusal_finding
+from ..trajectories.length_finding import REASONING, length_finding
 from ..trajectories.phases import FLAT, Phase
 from ..trajectories.trajectory import Trajectory
 from ..types import GROUPS, Estimate, Finding
@@ -49,7 +51,11 @@ def build_findings(
     findings += mechanism_findings(run)
     findings.append(diagnosis_finding(run))
     findings += procedure_findings(run, trajectories)
+    findings += [
+        length_finding(run, trajectories[d], phases[d]) for d in ordered if d in phases and domains[d] in REASONING
+    ]
     findings.append(association_finding(associations))
+    findings.append(threshold_finding(run, trajectories))
     findings.append(one_seed_warning(run))
     return [f for f in findings if f is not None]
 
