@@ -14,23 +14,16 @@ from ..choice.advice import advice_finding
 from ..choice.frontier import Frontier
 from ..choice.recommendation import recommendation_finding
 from ..choice.tradeoff import tradeoff_finding
-<<<<<<< HEAD
-from ..procedure.index_finding import procedure_index_finding
-=======
 from ..prediction.first_mover import threshold_finding
->>>>>>> h3
+from ..procedure.index_finding import procedure_index_finding
 from ..procedure.mechanism import mechanism_findings, procedure_findings
 from ..record import Run
 from ..refusal.diagnosis_finding import diagnosis_finding
 from ..refusal.refusal import refusal_finding
-<<<<<<< HEAD
 from ..scores.finding import missing_scores
 from ..statistics.aggregates import ASSUMED_CORRELATION
-from ..trajectories.phases import FLAT, Phase, judge
-=======
 from ..trajectories.length_finding import REASONING, length_finding
-from ..trajectories.phases import FLAT, Phase
->>>>>>> h3
+from ..trajectories.phases import FLAT, Phase, judge
 from ..trajectories.trajectory import Trajectory
 from ..types import GROUPS, Estimate, Finding
 from .cautions import dip_split, one_seed_warning, split_clause, warnings_that_change_reading
@@ -67,15 +60,11 @@ def build_findings(
     findings.append(diagnosis_finding(run))
     findings.append(procedure_index_finding(run, trajectories))
     findings += procedure_findings(run, trajectories)
-<<<<<<< HEAD
     findings += association_findings(associations)
-=======
     findings += [
         length_finding(run, trajectories[d], phases[d]) for d in ordered if d in phases and domains[d] in REASONING
     ]
-    findings.append(association_finding(associations))
     findings.append(threshold_finding(run, trajectories))
->>>>>>> h3
     findings.append(one_seed_warning(run))
     return [f for f in findings if f is not None]
 
