@@ -11,12 +11,15 @@ from .types import Estimate, Finding, Measurement
 if TYPE_CHECKING:
     from .analysis import analyze
     from .association.one_run import associate, association_table
+    from .prediction.early_warning import early_warning
     from .procedure.beyond_length import beyond_length_table, change_beyond_length
     from .procedure.payoff import matched_payoff
     from .record import Run
     from .refusal.rescue import rescue_fraction
     from .statistics.bands import Band, simultaneous_band
+    from .trajectories.change_point import change_point
     from .trajectories.phases import Phase, judge
+    from .trajectories.threshold import crossing, who_was_first
     from .trajectories.trajectory import Trajectory
     from .transfer import transfer_matrix
 
@@ -31,11 +34,15 @@ _ON_DEMAND = {
     "association_table": "association.one_run",
     "beyond_length_table": "procedure.beyond_length",
     "change_beyond_length": "procedure.beyond_length",
+    "change_point": "trajectories.change_point",
+    "crossing": "trajectories.threshold",
+    "early_warning": "prediction.early_warning",
     "judge": "trajectories.phases",
     "matched_payoff": "procedure.payoff",
     "rescue_fraction": "refusal.rescue",
     "simultaneous_band": "statistics.bands",
     "transfer_matrix": "transfer",
+    "who_was_first": "trajectories.threshold",
 }
 __all__ = [
     "Band",
@@ -55,11 +62,15 @@ __all__ = [
     "association_table",
     "beyond_length_table",
     "change_beyond_length",
+    "change_point",
+    "crossing",
+    "early_warning",
     "judge",
     "matched_payoff",
     "rescue_fraction",
     "simultaneous_band",
     "transfer_matrix",
+    "who_was_first",
 ]
 
 
