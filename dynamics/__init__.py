@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from .comparison.compare import Comparison, compare, compare_scores
     from .comparison.conditional import conditional_table
     from .comparison.repetition import repetition_table
+    from .prediction.early_warning import early_warning
     from .procedure.beyond_length import beyond_length_table, change_beyond_length
     from .procedure.index import procedure_index
     from .procedure.payoff import matched_payoff
     from .record import Run
     from .refusal.rescue import rescue_fraction
     from .statistics.bands import Band, simultaneous_band
+    from .trajectories.change_point import change_point
     from .trajectories.phases import Phase, judge
+    from .trajectories.threshold import crossing, who_was_first
     from .trajectories.trajectory import Trajectory
     from .transfer import transfer_matrix
 
@@ -43,9 +46,12 @@ _ON_DEMAND = {
     "associations": "association.table",
     "beyond_length_table": "procedure.beyond_length",
     "change_beyond_length": "procedure.beyond_length",
+    "change_point": "trajectories.change_point",
     "compare": "comparison.compare",
     "compare_scores": "comparison.compare",
     "conditional_table": "comparison.conditional",
+    "crossing": "trajectories.threshold",
+    "early_warning": "prediction.early_warning",
     "frontier_of": "choice.frontier",
     "item_association": "association.items",
     "judge": "trajectories.phases",
@@ -58,6 +64,7 @@ _ON_DEMAND = {
     "simultaneous_band": "statistics.bands",
     "transfer_matrix": "transfer",
     "trial_swap": "association.seeds",
+    "who_was_first": "trajectories.threshold",
 }
 __all__ = [
     "Band",
@@ -84,6 +91,9 @@ __all__ = [
     "conditional_table",
     "frontier_of",
     "item_association",
+    "change_point",
+    "crossing",
+    "early_warning",
     "judge",
     "matched_payoff",
     "mixed_association",
@@ -94,6 +104,7 @@ __all__ = [
     "simultaneous_band",
     "transfer_matrix",
     "trial_swap",
+    "who_was_first",
 ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from ..association.one_run import INTERNAL
 from ..errors import DataError, nearest
 from ..findings.evidence import files_of
 from ..findings.wording import bounds, listing, number, plain_name
@@ -15,17 +16,15 @@ from ..record import Run
 from ..trajectories.threshold import MIN_RUNS, Crossing, crossing, crossing_of_series, who_was_first
 from ..trajectories.trajectory import Trajectory
 from ..types import Estimate, Finding
-from .of_runs import BASELINES, TARGET, warning_table
+from .of_runs import TARGET, measured_series, warning_table
 
 DATES = "half of the final change, between two checkpoints; items by paired t-tests"
 
 
 def crossings(run: Run, trajectories: Mapping[str, Trajectory]) -> dict[str, Crossing]:
     """When each score (by domain, dated by its items) and each internal metric (by the grid) made half of its final change."""
-    table = warning_table([run])
-    internal = [c for c in table if c not in ("run", "step", TARGET, *BASELINES, "backtracks", "refusals")]
     dated = {domain: crossing(t) for domain, t in trajectories.items()}
-    return dated | {str(m): crossing_of_series(table.set_index("step")[m]) for m in internal}
+    return dated | {metric: crossing_of_series(measured_series(run, metric)) for metric in INTERNAL}
 
 
 def threshold_finding(run: Run, trajectories: Mapping[str, Trajectory]) -> Finding | None:

@@ -25,7 +25,8 @@ def warning_table(runs: Sequence[Run], *, layer: int | None = None) -> pd.DataFr
 
     Scores and lengths are means over the domains of a group. Backtracks are those of the in-domain responses: a metric of the
     scored responses themselves would share their noise. Internal metrics are read at `layer`, by default the middle one measured.
-    Columns that no run has are left out. Raises DataError where two runs have one name.
+    Columns that no run has are left out. Raises DataError where two runs have one name, or
+    the items of a domain differ between a run's checkpoints.
     """
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
@@ -122,9 +123,9 @@ def _table(run: Run, layer: int | None) -> pd.DataFrame:
         "backtracks": _mean_series(run, inside, "backtracks"),
         "refusals": _mean_series(run, [d for d in groups if d == REFUSAL_DOMAIN], PRESENCE),
     }
-    drift = (_measured(run, name, None) for name in DRIFT)
+    drift = (measured_series(run, name) for name in DRIFT)
     columns["l2_drift"] = next((d for d in drift if len(d)), pd.Series(dtype=float))
-    columns |= {name: _measured(run, name, layer) for name in INTERNAL}
+    columns |= {name: measured_series(run, name, layer) for name in INTERNAL}
     table = pd.DataFrame(columns)
     table["loss"] = _loss_before(run.steps(), table.index.to_numpy())
     return table.rename_axis("step").reset_index()
@@ -135,7 +136,8 @@ def _mean_series(run: Run, domains: Sequence[str], metric: str) -> pd.Series:
     return pd.concat(series, axis=1).mean(axis=1, skipna=False) if series else pd.Series(dtype=float)
 
 
-def _measured(run: Run, metric: str, layer: int | None) -> pd.Series:
+def measured_series(run: Run, metric: str, layer: int | None = None) -> pd.Series:
+    """A metric by step at `layer`, by default the middle one measured; empty where it was not measured."""
     table = run.measurements(metric=metric)
     if table.empty:
         return pd.Series(dtype=float)

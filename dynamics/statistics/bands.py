@@ -8,7 +8,7 @@ that all differences lie inside it together with 95 % probability.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,6 +19,7 @@ from scipy.special import stdtrit
 from ..errors import DataError
 from .intervals import cluster_totals, pseudo_unit
 
+MOST_KEPT = 2_000_000  # numbers of an array of resamples that is kept, or made at once
 BOOTSTRAP_FROM = 100  # independent units; with fewer the item bootstrap rejects too often (12.7 % at 30 items)
 
 
@@ -90,7 +91,7 @@ def simultaneous_bands(
         if n >= BOOTSTRAP_FROM:
             maxima, method = world.maxima(reference, diff, pseudo), "max-t, item bootstrap"
         else:
-            maxima = _permutation_maxima(values_CT, sizes, pseudo, reference, n_resamples, np.random.default_rng(seed))
+            maxima = _permutation_maxima(values_CT, sizes, pseudo, reference, n_resamples, seed)
             method = "max-t, within-item permutation of checkpoints"
         critical = max(float(np.quantile(maxima, level, method="higher")), _least_critical(diffs_CT, level))
         se[reference] = 0.0
@@ -205,23 +206,16 @@ class _Resamples:
         return np.concatenate(found)
 
 
-def _permutation_maxima(
-    values_CT: NDArray, sizes: NDArray, pseudo: float, reference: int, resamples: int, rng: np.random.Generator
-) -> NDArray:
+def _permutation_maxima(values_CT: NDArray, sizes: NDArray, pseudo: float, reference: int, resamples: int, seed: int) -> NDArray:
     """max_t |D_t| / se_t per resample [B] when each cluster's checkpoints are put in random order."""
     n, steps = values_CT.shape
     size = sizes.sum()
-    x_CT = ((values_CT - values_CT.mean(axis=1, keepdims=True)) / pseudo).astype(
-        np.float32
-    )  # no loss of digits in d * d
+    # In units of a typical difference: no loss of digits in d * d.
+    x_CT = ((values_CT - values_CT.mean(axis=1, keepdims=True)) / pseudo).astype(np.float32)
     m = (sizes / size).astype(np.float32)
-    at_once = max(1, 2_000_000 // (n * steps))
     maxima = []
-    for start in range(0, resamples, at_once):
-        count = min(at_once, resamples - start)
-        # Sorting random keys is three times as fast as `rng.permuted`, whose draws come one by one.
-        order = np.argsort(rng.random((count, n, steps), dtype=np.float32), axis=2)
-        x = np.take_along_axis(np.broadcast_to(x_CT, (count, n, steps)), order, axis=2)
+    for order_BCT in _orders(n, steps, resamples, seed):
+        x = np.take_along_axis(x_CT[None], order_BCT, axis=2)
         d = x - x[:, :, [reference]]
         mean = d.sum(axis=1) / size
         # sum (d - size mean)^2 over clusters, expanded: no second array of all draws
@@ -230,6 +224,26 @@ def _permutation_maxima(
         se = np.sqrt(n / (n - 1) * np.maximum(squares, 0) + 1) / size
         maxima.append(np.max(np.abs(mean) / se, axis=1))  # 0 at the reference itself, so never the maximum
     return np.concatenate(maxima)
+
+
+def _orders(n: int, steps: int, resamples: int, seed: int) -> Iterator[NDArray]:
+    """Random orders of the checkpoints of each cluster, [some B, n, T] at a time."""
+    if resamples * n * steps <= MOST_KEPT:
+        yield _kept_orders(n, steps, resamples, seed)
+        return
+    rng, at_once = np.random.default_rng(seed), max(1, MOST_KEPT // (n * steps))
+    for start in range(0, resamples, at_once):
+        yield _draw_orders(rng, min(at_once, resamples - start), n, steps)
+
+
+@lru_cache(maxsize=2)  # both references of a verdict, and the metrics of the same items, share them: half of their cost
+def _kept_orders(n: int, steps: int, resamples: int, seed: int) -> NDArray:
+    return _draw_orders(np.random.default_rng(seed), resamples, n, steps)
+
+
+def _draw_orders(rng: np.random.Generator, count: int, n: int, steps: int) -> NDArray:
+    # Sorting random keys is three times as fast as `rng.permuted`, whose draws come one by one.
+    return np.argsort(rng.random((count, n, steps), dtype=np.float32), axis=2)
 
 
 @lru_cache(maxsize=4)  # metrics of the same items share their resamples, which cost as much as a product

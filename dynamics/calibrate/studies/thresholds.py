@@ -72,7 +72,7 @@ def cells() -> list[Cell]:
         shared = partial(interval_misses, shape=shape, n=100, checkpoints=12, gain=0.5, per_cluster=4)
         found.append(Cell(f"crossing: {shape}, 100 items four a question, 12 checkpoints", shared))
         for runs, checkpoints in ((6, 12), (8, 24), (8, 60)):
-            for noise in (0.02, 0.1, 0.2, 0.3):
+            for noise in (0.02, 0.1, 0.2):
                 draw = partial(first_is_called, shape=shape, runs=runs, checkpoints=checkpoints, noise=noise)
                 found.append(Cell(f"first: {shape}, {runs} runs, {checkpoints} checkpoints, noise {noise}", draw))
         if shape != "line":  # a delayed line has as much less to go: half of it comes one checkpoint later, not two
