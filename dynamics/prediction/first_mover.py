@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from ..association.one_run import INTERNAL
+from ..association.series import INTERNAL
 from ..errors import DataError, nearest
 from ..findings.evidence import files_of
 from ..findings.wording import bounds, listing, number, plain_name

@@ -206,7 +206,9 @@ class _Resamples:
         return np.concatenate(found)
 
 
-def _permutation_maxima(values_CT: NDArray, sizes: NDArray, pseudo: float, reference: int, resamples: int, seed: int) -> NDArray:
+def _permutation_maxima(
+    values_CT: NDArray, sizes: NDArray, pseudo: float, reference: int, resamples: int, seed: int
+) -> NDArray:
     """max_t |D_t| / se_t per resample [B] when each cluster's checkpoints are put in random order."""
     n, steps = values_CT.shape
     size = sizes.sum()
