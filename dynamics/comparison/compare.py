@@ -21,6 +21,7 @@ from .arms import Arm, ArmScores, arm_scores, read_arms, unlike_settings
 from .conditional import ConditionalTable, ItemGains, conditional_from_items, conditional_table
 from .findings import conditional_findings, note_findings, pair_findings, ranked, repetition_findings
 from .matching import MATCHES, Match
+from .over_runs import findings_over_runs
 from .pairs import PairComparison, compare_pair
 from .repetition import Repetition, has_a_question, is_repetition, repetition_from_items, repetition_table
 from .score_tables import ItemColumns, need_columns
@@ -39,6 +40,7 @@ class Comparison:
     conditional: ConditionalTable | None = None
     pairs: tuple[PairComparison, ...] = ()
     repetition: Repetition | None = None
+    associations: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by the name of its file; none that is empty."""
@@ -51,6 +53,7 @@ class Comparison:
             found |= {"differences_at_last": last_table(self.pairs)}
         if self.repetition is not None:
             found |= {"settings": self.repetition.settings, "repetition": self.repetition.pairs}
+        found["associations"] = self.associations
         return {name: t for name, t in found.items() if len(t)}
 
     def write(self, folder: Path | str) -> list[Path]:
@@ -97,7 +100,8 @@ def compare(
     repetition = _repetition(arms, scores)
     if not pairs and conditional is None:
         raise DataError("nothing can be compared: " + "; ".join(list(dict.fromkeys(notes))[:3]))
-    notes = list(dict.fromkeys([*notes, *(conditional.notes if conditional else ())]))
+    together, associated, more = findings_over_runs(arms)
+    notes = list(dict.fromkeys([*notes, *(conditional.notes if conditional else ()), *more]))
     findings: list[Finding] = []
     noise = (
         ONE_SEED
@@ -107,8 +111,9 @@ def compare(
     if conditional is not None:
         findings += conditional_findings(conditional, sources, noise=noise)
     findings += repetition_findings(repetition, sources) if repetition else []
-    findings += pair_findings(pairs, sources) + note_findings(notes)
-    return Comparison(tuple(ranked(findings)), tuple(notes), _runs_table(arms), conditional, tuple(pairs), repetition)
+    findings += pair_findings(pairs, sources) + together + note_findings(notes)
+    table = _runs_table(arms)
+    return Comparison(tuple(ranked(findings)), tuple(notes), table, conditional, tuple(pairs), repetition, associated)
 
 
 def compare_scores(

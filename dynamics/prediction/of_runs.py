@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ..association.arms import check_distinct
 from ..association.series import INTERNAL, REFUSAL_DOMAIN, middle
 from ..errors import DataError
 from ..findings.wording import bounds, listing, number, plain_name
@@ -21,19 +22,15 @@ DRIFT = ("weights_l2_to_base", "weight_l2_drift", "l2_drift")  # whichever the r
 
 
 def warning_table(runs: Sequence[Run], *, layer: int | None = None) -> pd.DataFrame:
-    """A row per run and measured step: `run`, `step`, the out-of-domain score, baselines, and metrics that may foretell it.
+    """A row per run and measured step: `run` (its path), `step`, the out-of-domain score, baselines, metrics that may foretell it.
 
     Scores and lengths are means over the domains of a group. Backtracks are those of the in-domain responses: a metric of the
     scored responses themselves would share their noise. Internal metrics are read at `layer`, by default the middle one measured.
-    Columns that no run has are left out. Raises DataError where two runs have one name, or
-    the items of a domain differ between a run's checkpoints.
+    Columns that no run has are left out. Raises DataError where a run is given twice, or the
+    items of a domain differ between a run's checkpoints.
     """
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        raise DataError(
-            f"runs of the same name among {', '.join(names)}: give each its own, results are kept apart by it"
-        )
-    tables = [_table(run, layer).assign(run=run.name) for run in runs]
+    check_distinct(runs)
+    tables = [_table(run, layer).assign(run=str(run.path)) for run in runs]
     whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["run", "step"])
     return whole.dropna(axis=1, how="all")
 
@@ -43,7 +40,7 @@ def early_warning_findings(
 ) -> list[Finding]:
     """Which internal or behavioural metric foretells the out-of-domain score of other runs; none where nothing was measured.
 
-    `arms` maps a run's name to its arm: whole arms are then left out.
+    `arms` maps a run's path to its arm: whole arms are then left out.
     """
     table = warning_table(runs)
     if TARGET not in table:
