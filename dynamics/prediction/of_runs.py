@@ -22,7 +22,7 @@ DRIFT = ("weights_l2_to_base", "weight_l2_drift", "l2_drift")  # whichever the r
 
 
 def warning_table(runs: Sequence[Run], *, layer: int | None = None) -> pd.DataFrame:
-    """A row per run and measured step: `run` (its path), `step`, the out-of-domain score, baselines, metrics that may foretell it.
+    """A row per run (its path) and measured step: the out-of-domain score, baselines, and metrics that may foretell it.
 
     Scores and lengths are means over the domains of a group. Backtracks are those of the in-domain responses: a metric of the
     scored responses themselves would share their noise. Internal metrics are read at `layer`, by default the middle one measured.
