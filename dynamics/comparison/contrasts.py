@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ..errors import DataError
+from ..statistics.aggregates import score_variance
 from ..statistics.intervals import LEVEL, complete_rows, pseudo_unit
 from ..types import Estimate
 
@@ -50,22 +51,11 @@ class Contrast:
         return self.estimate.lo > 0 or self.estimate.hi < 0
 
 
-def aggregate_variance(share: float, items: int) -> float:
-    """Sampling variance of a score known only as a share of `items` questions, however many samples each had.
-
-    p (1 - p) / items is the most that questions can vary, whatever their difficulties (samples of one question only
-    lower it). It is never less than with one right and one wrong answer more (Agresti & Caffo 2000), so that a score
-    of 0 or 1 is not certain.
-    """
-    p = (share * items + 1) / (items + 2)
-    return max(share * (1 - share) / items, p * (1 - p) / (items + 2))
-
-
 def aggregate_block(benchmark: str, shares: Sequence[float], items: int, correlation: float = 0.0) -> Block:
     """A benchmark of which only scores are known; `correlation` of their errors is assumed, and 0 is the unpaired
     reading.
     """
-    sd = np.sqrt([aggregate_variance(float(s), items) for s in shares])
+    sd = np.sqrt(score_variance(np.array(shares, float), items))
     covariance = correlation * np.outer(sd, sd)
     np.fill_diagonal(covariance, sd**2)
     k = len(sd)

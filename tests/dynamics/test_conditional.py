@@ -14,8 +14,8 @@ from sftscope.dynamics.comparison.conditional import (
     conditional_from_items,
     conditional_table,
 )
-from sftscope.dynamics.comparison.contrasts import aggregate_variance
 from sftscope.dynamics.comparison.score_tables import ItemColumns
+from sftscope.dynamics.statistics.aggregates import score_variance
 
 ITEMS = pd.DataFrame(
     [
@@ -100,15 +100,9 @@ def test_a_groups_gain_is_the_mean_with_the_variances_added():
     table = conditional_table(scores, ITEMS[ITEMS["group"] == "ood_reasoning"])
     row = table.of("groups", ("14B",), "ood_reasoning").set_index("condition").loc["Countdown"]
     of = {"LCB": 511, "GPQA": 198, "MMLU-Pro": 1000}
-    variance = sum(aggregate_variance(s / 100, n) for b, n in of.items() for s in scores[b]) / 9
+    variance = sum(float(score_variance(s / 100, n)) for b, n in of.items() for s in scores[b]) / 9
     # One comparison alone: the critical value is that of a single t.
     assert (row["hi"] - row["lo"]) / 2 == pytest.approx(100 * 1.972 * math.sqrt(variance), rel=0.02)
-
-
-def test_a_score_of_zero_or_one_is_not_certain():
-    assert aggregate_variance(0.3, 200) == pytest.approx(0.21 / 200)
-    assert aggregate_variance(1.0, 30) > 0.0009
-    assert aggregate_variance(0.0, 30) == aggregate_variance(1.0, 30)
 
 
 def test_naive_intervals_separate_equal_conditions_and_these_do_not():
