@@ -153,7 +153,9 @@ def test_a_planted_difference_is_found_relative_to_each_base(two):
     assert ONE_SEED in sentence
     gains = found.conditional.of("groups", ("base not recorded",), "ood_reasoning")
     assert gains.sort_values("rank")["condition"].iloc[0] == "high"
-    assert all(f.kind in ("comparison", "warning") and f.would_overturn for f in found.findings)
+    assert any(f.kind == "association" for f in found.findings)
+    assert len(found.tables()["associations"])
+    assert all(f.kind in ("comparison", "association", "warning") and f.would_overturn for f in found.findings)
 
 
 def test_a_shared_base_makes_both_differences_the_same(two, tmp_path):

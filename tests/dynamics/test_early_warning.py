@@ -163,5 +163,5 @@ def test_run_folders_become_a_table_and_a_finding(tmp_path):
     assert "5 runs" in finding.sentence
     (alone,) = early_warning_findings(runs[:1])
     assert "1 run, 5 are needed" in alone.sentence
-    with pytest.raises(DataError, match="same name"):
+    with pytest.raises(DataError, match="the same run"):
         warning_table([runs[0], runs[0]])
