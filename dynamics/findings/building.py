@@ -126,12 +126,13 @@ def phase_sentence(subject: str, phase: Phase) -> str:
     end = f"{against_base(phase.final)} at step {int(phase.steps[-1])}"
     trough = _trough(phase)
     before_end = "" if phase.trough_step == phase.steps[-1] else f"{trough}, "
+    then = "dips, then " if phase.depth.lo > 0 else ""
     body = {
         "dips-and-recovers": f"dips and recovers: {start}, {trough}, {end}",
         "under-optimised": f"is under-optimised: {start}, {trough}, {end} ({phase.reason})",
         "degrades": f"degrades: {start}, {before_end}{end}, with no significant rise",
         "improves": f"improves: {start}, {end}, and never significantly below base",
-        "overfits": f"overfits: {start}, {f'{trough}, ' * (phase.depth.lo > 0)}{_peak(phase)}, {end}",
+        "overfits": f"{then}overfits: {start}, {f'{trough}, ' if then else ''}{_peak(phase)}, {end}",
         "flat": f"stays flat: {start}, within 3 points of it at every checkpoint {_widest(phase)}, {end}",
         "undecidable": f"is undecidable: {start}, {trough}, {end}; {phase.reason}",
     }[phase.verdict]
@@ -194,6 +195,7 @@ def _details(phase: Phase, group: str) -> dict[str, Any]:
         "reason": phase.reason,
         "score_base": interval(phase.base),
         "score_last": interval(phase.last),
+        "dip": bool(phase.depth.lo > 0),  # beyond what so many looks at noise give, whatever came after it
         "depth": interval(phase.depth),
         "smallest_detectable_dip": float(phase.margin),
         "trough_step": phase.trough_step,

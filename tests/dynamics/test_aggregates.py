@@ -117,3 +117,21 @@ def test_scores_without_items_get_no_verdict():
     scores = [Estimate(s, math.nan, math.nan, 0, why) for s in (0.5, 0.2, 0.6)]
     phase = judge(from_aggregates([0, 1, 2], scores, metric="strict", domain="d", group="general"))
     assert (phase.verdict, phase.reason, phase.band) == ("undecidable", why, None)
+
+
+def test_the_page_on_validity_says_what_the_analysis_says(published):
+    page = (Path(__file__).parents[2] / "docs" / "validity.md").read_text()
+    rows = [
+        line.split("|")[1:-1] for line in page[page.index("<!-- published -->") :].splitlines() if line.startswith("| ")
+    ]
+    told = {cells[0].strip(): [c.strip() for c in cells[1:]] for cells in rows[1:] if "---" not in cells[0]}
+    assert set(told) == set(published)
+    for name, phase in published.items():
+        low = list(phase.steps).index(phase.trough_step)
+        band = phase.band
+        lowest = (
+            f"{100 * band.diff[low]:+.1f} [{100 * band.lo[low]:.1f}, {100 * band.hi[low]:.1f}] at {phase.trough_step}"
+        )
+        final = f"{100 * phase.final.value:+.1f} [{100 * phase.final.lo:.1f}, {100 * phase.final.hi:.1f}]"
+        numbers = [f"{band.n:,}", f"{100 * phase.base.value:.1f}", lowest, f"{100 * phase.margin:.1f}", final]
+        assert told[name] == [*numbers, phase.verdict]
