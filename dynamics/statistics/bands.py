@@ -19,6 +19,7 @@ from scipy.special import stdtrit
 from ..errors import DataError
 from .intervals import cluster_totals, pseudo_unit
 
+IN_CACHE = 64_000  # numbers of an array that a core works on at once
 MOST_KEPT = 2_000_000  # numbers of an array of resamples that is kept, or made at once
 BOOTSTRAP_FROM = 100  # independent units; with fewer the item bootstrap rejects too often (12.7 % at 30 items)
 
@@ -175,32 +176,34 @@ class _Resamples:
     @cached_property
     def products(self) -> NDArray:
         """sum w d m"""
-        return self.star * self.size_B1 if self.one_each else self.w @ (self.d * self.m[:, None])
+        return self.w @ (self.d * self.m[:, None])
 
     def maxima(self, reference: int, mean_T: NDArray, pseudo: float) -> NDArray:
         """max_t |D*_t - D_t| / se*_t per resample [B]; taking the standard error anew in each corrects for skew."""
         mean = (mean_T / self.unit).astype(np.float32)
-        least = np.float32((pseudo / self.unit) ** 2)
+        least, more = np.float32((pseudo / self.unit) ** 2), np.float32(self.n / (self.n - 1))
         mm_B1 = self.size_B1 if self.one_each else (self.w @ np.square(self.m))[:, None]
-        star, squares, products = self.star, self.squares, self.products
-        if reference != self.origin:
-            column = [reference]
-            across = self.w @ (self.d * self.d[:, column])
-            squares = squares - 2 * across + squares[:, column]
-            star, products = star - star[:, column], products - products[:, column]
+        column = None if reference == self.origin else [reference]
+        across = None if column is None else self.w @ (self.d * self.d[:, column])
         found = []
-        for rows in np.array_split(np.arange(len(star)), max(1, star.size // 100_000)):  # what fits a core's cache
-            x = star[rows]
-            # sum w (d - x m)^2; x m w = x products, as products are sums over the same resample
-            square = x * mm_B1[rows]
-            square -= 2 * products[rows]
-            square *= x
-            square += squares[rows]
+        at_once = max(1, IN_CACHE // self.star.shape[1])
+        for rows in (slice(start, start + at_once) for start in range(0, len(self.star), at_once)):
+            x, square = self.star[rows], self.squares[rows].copy()
+            if across is not None:
+                square -= 2 * across[rows] - square[:, column]
+                x = x - x[:, column]
+            # sum w (d - x m)^2 = sum w d^2 - 2 x sum w d m + x^2 sum w m^2
+            if self.one_each:
+                square -= self.size_B1[rows] * (x * x)
+            else:
+                products = self.products[rows]
+                products = products if column is None else products - products[:, column]
+                square += x * (x * mm_B1[rows] - 2 * products)
             np.maximum(square, 0, out=square)
-            square *= np.float32(self.n / (self.n - 1))
+            square *= more
             square += least
             gap = x - mean
-            np.square(gap, out=gap)
+            gap *= gap
             gap /= square
             found.append(np.sqrt(gap.max(axis=1)) * self.size_B1[rows, 0])
         return np.concatenate(found)
