@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
 
+from .console import busy, organism_table, print_costs, print_failures, print_settings
 from .dynamics.errors import SftscopeError, Stopped, nearest
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from .probes.planner import ProbeConfig
 
 # Heavy imports happen inside the commands: `sftscope --help` answers at once.
@@ -54,8 +52,8 @@ def quickstart(
     if settings.train.tracking.to == "wandb":
         with stages("mirror to W&B (offline unless WANDB_MODE says otherwise)"):
             _push(out)
-    _print_costs(out, stages.seconds)
-    _print_failures(failures)
+    print_costs(out, stages.seconds)
+    print_failures(failures)
     print(f"\nreport: {page.resolve()}")
 
 
@@ -82,7 +80,7 @@ def _train(config: str, out: Path | None, resume: bool, overrides: list[str]) ->
     quiet_libraries()
     first = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` starts, one speaks
     if first:
-        _print_settings(to_mapping(recipe))
+        print_settings(to_mapping(recipe))
     run = train_run(recipe, out, resume=resume)
     if first:
         print(f"run: {run.path.resolve()}\nnext: sftscope probe {out}, then analyze and report")
@@ -144,8 +142,8 @@ def probe(
     if note := note_on_ends(checkpoints):
         print(f"note: {note}", file=sys.stderr)
     failures = probe_run(run, checkpoints, settings, workers=workers)
-    _print_costs(run.path)
-    _print_failures(failures)
+    print_costs(run.path)
+    print_failures(failures)
     print(f"measured: {len(checkpoints) - len(failures)} of {len(checkpoints)} checkpoints, in {run.path.resolve()}")
     if failures:
         raise SystemExit(1)
@@ -228,28 +226,12 @@ def analyze(path: Positional[Path], items: Path | None = None, out: OutFile = No
         items: what stands behind each score: benchmark, group, items, samples_per_item[, unit, metric].
         out: the folder for the findings of scores from elsewhere.
     """
-    run = _as_run(path, items, out)
+    from .dynamics.scores.importing import run_of
+
+    run = run_of(path, items, out)
     for finding in _analyze(run):
         print(f"{finding.kind:>11}  {finding.sentence}")
     print(f"\nfindings: {(run / 'findings.json').resolve()}")
-
-
-def _as_run(path: Path, items: Path | None, out: Path | None) -> Path:
-    """The run folder itself, or that made of scores from elsewhere."""
-    from .dynamics.errors import ConfigError
-    from .dynamics.record import RUN_FILE
-    from .dynamics.scores.importing import import_scores
-    from .dynamics.scores.tables import ENDINGS
-
-    a_run = (path / RUN_FILE).is_file()
-    elsewhere = any(path.rglob("results_*.json")) if path.is_dir() else path.is_file() or path.suffix in ENDINGS
-    if a_run or not elsewhere:
-        if items is not None or out is not None:
-            raise ConfigError(f"--items and -o belong to scores from elsewhere, and {path} holds none")
-        return path
-    if out is None:
-        raise ConfigError(f"{path} holds scores: say with -o DIR where their findings go")
-    return import_scores(path, out, items)
 
 
 def compare(
@@ -282,7 +264,7 @@ def compare(
         items_column: of the items table, the column of their numbers of questions.
         unit_column: of the items table, the optional column of their units: percent, share, or what is no share.
     """
-    with _busy("comparing"):
+    with busy("comparing"):
         from .comparing import compare_paths, print_comparison
         from .dynamics.comparison.score_tables import ItemColumns
 
@@ -382,7 +364,7 @@ def organism(action: Positional[str], name: Positional[str] = "", out: OutFile =
     if action == "list":
         from rich.console import Console
 
-        table = _organism_table()
+        table = organism_table()
         # As wide as it is: cut to a narrow terminal, the names of what is listed could not be read.
         Console(width=max(Console().width, 20 + 16 * len(table.columns))).print(table)
     elif action == "build":
@@ -417,21 +399,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
 # ---------------------------------------------------------------- parts
 
 
-def _organism_table() -> Table:
-    from rich.table import Table
-
-    from .probes import organisms
-    from .probes.microworld import DOMAINS
-
-    cards = {name: organisms.card(name) for name in organisms.names()}
-    table = Table("domain", *cards, box=None, title="strict scores, greedy", title_justify="left")
-    table.add_row("(parameters)", *(f"{c['parameters']:,}" for c in cards.values()))
-    for name, domain in DOMAINS.items():
-        near = " (near)" if domain.distance == "near" else ""
-        table.add_row(name + near, *(f"{c['scores'][name]['score_strict'][0]:.2f}" for c in cards.values()))
-    return table
-
-
 def _probe_settings(config: Path | None) -> ProbeConfig | None:
     from .dynamics.settings import from_mapping, read_yaml
     from .probes.planner import ProbeConfig
@@ -453,28 +420,15 @@ def _begun(out: Path) -> bool:
     return (out / "run.json").is_file()
 
 
-@contextmanager
-def _busy(doing: str) -> Iterator[None]:
-    """A sign of life, with the time passed, for stages of a few seconds that cannot tell how far they are."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn(doing), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        bar.add_task("")
-        yield
-
-
 def _analyze(run: Path) -> list:
-    with _busy("analysing"):
+    with busy("analysing"):
         from .dynamics.analysis import analyze as analyze_run
 
         return analyze_run(run)
 
 
 def _push(run: Path) -> Path | None:
-    with _busy("mirroring to W&B"):
+    with busy("mirroring to W&B"):
         from .reports import push as push_run
 
         return push_run(run)
@@ -485,46 +439,11 @@ def _report(runs: list[Path], out: Path | None) -> Path:
 
     if len(runs) != 1:
         raise ConfigError(f"a report is of one run, and {len(runs)} were given")
-    with _busy("writing the report"):
+    with busy("writing the report"):
         from .reports import write_markdown, write_report
 
         write_markdown(runs[0], (out or runs[0] / "report.html").with_suffix(".md"))
         return write_report(runs[0], out)
-
-
-def _print_settings(mapping: dict) -> None:
-    import yaml
-
-    print(yaml.safe_dump(mapping, sort_keys=False).rstrip())
-
-
-def _print_costs(run: Path, stages: dict[str, float] | None = None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from .dynamics.record import Run
-
-    console = Console()
-    costs = Run(run).costs()
-    if len(costs):
-        table = Table("stage", title="cost of probing, summed over checkpoints and processes", title_justify="left")
-        for name in ("seconds", "tokens", "MB written"):
-            table.add_column(name, justify="right")
-        for stage, row in costs.iterrows():
-            table.add_row(str(stage), f"{row['seconds']:.1f}", f"{row['tokens']:,.0f}", f"{row['bytes'] / 1e6:.2f}")
-        console.print(table)
-    if stages is not None:
-        table = Table("stage", title="time", title_justify="left")
-        table.add_column("seconds", justify="right")
-        for name, seconds in stages.items():
-            table.add_row(name, f"{seconds:.1f}")
-        table.add_row("all", f"{sum(stages.values()):.1f}", style="bold")
-        console.print(table)
-
-
-def _print_failures(failures: list[str]) -> None:
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
 
 
 def _overview() -> str:
@@ -567,15 +486,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command. A user's mistake ends in one screen with the value and the way out, and exit code 2; a run that was
     asked to stop ends with 3."""
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(_overview())
-        return 0
-    if args[0] in ("--version", "-V"):
-        from . import __version__
-
-        print(__version__)
-        return 0
     try:
+        if not args or args[0] in ("-h", "--help", "help"):
+            print(_overview())
+            return 0
+        if args[0] in ("--version", "-V"):
+            from . import __version__
+
+            print(__version__)
+            return 0
         if args[0] not in COMMANDS:
             from .dynamics.errors import ConfigError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import RecordError
+from ..errors import ConfigError, RecordError
 from ..record import FINDINGS_FILE, RUN_FILE, SCHEMA, Run, write_measurements
 from ..statistics.aggregates import share_of_items
 from ..statistics.intervals import mean
@@ -16,9 +16,22 @@ from ..storage import content_key, remove_folder, write_json
 from ..types import Estimate, Measurement
 from .forms import read_scores
 from .lm_eval import read_results
-from .tables import PER_ONE, Benchmark, Scores
+from .tables import ENDINGS, PER_ONE, Benchmark, Scores
 
 KIND, PROBE, METRIC = "scores", "imported", "score_strict"
+
+
+def run_of(path: Path, items: Path | None, out: Path | None) -> Path:
+    """The run folder itself, or the one made of scores from elsewhere. Raises ConfigError for options that do not fit."""
+    a_run = (path / RUN_FILE).is_file()
+    elsewhere = any(path.rglob("results_*.json")) if path.is_dir() else path.is_file() or path.suffix in ENDINGS
+    if a_run or not elsewhere:
+        if items is not None or out is not None:
+            raise ConfigError(f"--items and -o belong to scores from elsewhere, and {path} holds none")
+        return path
+    if out is None:
+        raise ConfigError(f"{path} holds scores: say with -o DIR where their findings go")
+    return import_scores(path, out, items)
 
 
 def import_scores(source: Path, out: Path, items: Path | None = None) -> Path:
