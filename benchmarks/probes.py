@@ -220,7 +220,7 @@ def measure_capture(name: str, folder: Path) -> dict[str, float]:
     import torch
     from sftscope.probes.checkpoints import Checkpoint, load_model
     from sftscope.probes.internals.bridge import BridgedModel
-    from sftscope.probes.internals.capture import BATCH_TOKENS, batches, capture
+    from sftscope.probes.internals.capture import batches, capture, tokens_at_once
     from sftscope.train.speed import peak_memory
 
     inputs = json.loads((folder / "inputs.json").read_text())
@@ -228,7 +228,7 @@ def measure_capture(name: str, folder: Path) -> dict[str, float]:
     model = load_model(Checkpoint(0, folder / "model"))
 
     def padded(sequences: list[list[int]]):
-        for batch in batches([len(s) for s in sequences], BATCH_TOKENS):
+        for batch in batches([len(s) for s in sequences], tokens_at_once(model.device)):
             width = max(len(sequences[i]) for i in batch)
             ids = torch.tensor([sequences[i] + [pad] * (width - len(sequences[i])) for i in batch])
             mask = torch.tensor([[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch])

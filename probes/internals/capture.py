@@ -17,7 +17,10 @@ import torch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-BATCH_TOKENS = 8192  # of one forward pass, padding included
+
+def tokens_at_once(device: torch.device) -> int:
+    """Tokens of one forward pass, padding included: on a CPU what its caches hold, a third faster than eight times as many."""
+    return 1024 if device.type == "cpu" else 8192
 
 
 def decoder_blocks(model: PreTrainedModel) -> Sequence[torch.nn.Module]:
@@ -83,7 +86,7 @@ def capture(
     *,
     pad_id: int,
     layers: Sequence[int] | None = None,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     pad_left: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Residual stream after the wanted blocks at the wanted places of token sequences: one forward pass, in batches.
@@ -102,7 +105,7 @@ def capture(
     acts_NLD: np.ndarray | None = None
     embedded_ND: np.ndarray | None = None
     with evaluating(model):
-        for batch in batches([len(s) for s in sequences], batch_tokens):
+        for batch in batches([len(s) for s in sequences], batch_tokens or tokens_at_once(model.device)):
             width = max(len(sequences[i]) for i in batch)
             # Right padding: causal attention never looks at it, and positions need no care.
             begins = [width - len(sequences[i]) if pad_left else 0 for i in batch]

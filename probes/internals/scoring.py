@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .capture import BATCH_TOKENS, batches, evaluating
+from .capture import batches, evaluating, tokens_at_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +38,7 @@ def score(
     logprobs: list[np.ndarray] = [np.empty(0, np.float32)] * len(prompts)
     entropies = list(logprobs)
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    batch_tokens = min(BATCH_TOKENS, LOGITS // model.config.get_text_config().vocab_size)
+    batch_tokens = min(tokens_at_once(model.device), LOGITS // model.config.get_text_config().vocab_size)
     with evaluating(model):
         for batch in batches(lengths, batch_tokens):
             front, back = max(len(prompts[i]) for i in batch), max(len(responses[i]) for i in batch)
@@ -73,7 +73,7 @@ def next_logprobs(
         raise ValueError("an empty prompt cannot be continued")
     out_PK = np.empty((len(prompts), len(tokens)))
     with evaluating(model):
-        for batch in batches([len(p) + 1 for p in prompts], BATCH_TOKENS):
+        for batch in batches([len(p) + 1 for p in prompts], tokens_at_once(model.device)):
             width = max(len(prompts[i]) for i in batch)
             ids = torch.full((len(batch), width + 1), pad_id, dtype=torch.long)  # the last column is what is predicted
             mask, wanted = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
