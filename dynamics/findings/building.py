@@ -39,13 +39,17 @@ def build_findings(
     troubles: Mapping[str, str],
     traded: Frontier | None = None,
 ) -> list[Finding]:
-    """All findings: advice, warnings that change how scores read, phases by group, then the accounts behind them.
+    """All findings: what to do, at which price, warnings that change how scores read, phases by group, then the accounts
+    behind them.
 
     `troubles` holds, by domain, why it has no trajectory.
     """
     domains = run.domains()
     ordered = sorted(domains, key=lambda d: (GROUPS.index(domains[d]) if domains[d] in GROUPS else len(GROUPS), d))
     findings: list[Finding | None] = [advice_finding(run, trajectories, phases)]
+    findings.append(recommendation_finding(run, trajectories, traded))
+    findings.append(tradeoff_finding(run, trajectories, phases))
+    findings.append(refusal_finding(run))
     findings += missing_scores(run, trajectories)
     findings += warnings_that_change_reading(run, trajectories, phases)
     for domain in ordered:
@@ -53,9 +57,6 @@ def build_findings(
             findings.append(phase_finding(run, trajectories[domain], phases[domain]))
         else:
             findings.append(_unjudged(domain, domains[domain], troubles.get(domain, "no trajectory"), run))
-    findings.append(tradeoff_finding(run, trajectories, phases))
-    findings.append(recommendation_finding(run, trajectories, traded))
-    findings.append(refusal_finding(run))
     findings += mechanism_findings(run)
     findings.append(diagnosis_finding(run))
     findings.append(procedure_index_finding(run, trajectories))

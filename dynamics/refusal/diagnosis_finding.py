@@ -115,14 +115,21 @@ def _sentence(run: Run, step: int, diagnosis: Diagnosis, e: Evidence, pair: Caus
 
 def _rescues(e: Evidence) -> list[str]:
     """What brings lost refusals back, as shares of what was lost."""
-    said = [f"{FORMATS[way]}, {with_interval(f.rescue)} of what was lost returns" for way, f in e.formats.items()]
+    said = [f"{FORMATS[way]}, {_returned(f.rescue, 'what was lost')}" for way, f in e.formats.items()]
     if e.restored is not None:
-        chance = f" (random directions {with_interval(e.restored_random)})" if e.restored_random is not None else ""
-        said.append(f"with the base's gap added, {with_interval(e.restored)} of it{chance}")
+        chance = f" (random directions: {_returned(e.restored_random, 'it')})" if e.restored_random is not None else ""
+        said.append(f"with the base's gap added, {_returned(e.restored, 'it')}{chance}")
     if e.doses:
         most = max(e.doses, key=lambda p: e.doses[p].rescue.value)
         said.append(f"at the dose that brings most ({most}), {with_interval(e.doses[most].rescue)}")
     return said
+
+
+def _returned(rescue: Estimate, what: str) -> str:
+    """A fraction below 0 is a further loss, and as large as the loss was small: it is said, not counted."""
+    if rescue.hi < 0:
+        return f"none of {what} returns, more is lost"
+    return f"{with_interval(rescue)} of {what} returns"
 
 
 _READING: Mapping[State, str] = {

@@ -102,7 +102,7 @@ def test_the_most_decision_worthy_comes_first(analysed):
     _, findings = analysed
     kinds = [f.kind for f in findings]
     assert kinds[0] == "advice"
-    assert max(i for i, f in enumerate(findings) if f.kind == "phase") < kinds.index("tradeoff")
+    assert kinds.index("tradeoff") < kinds.index("phase")  # what to do and at which price, before the accounts
     groups = [f.details["group"] for f in findings if f.kind == "phase"]
     order = ["id_reasoning", "ood_reasoning", "general", "safety"]
     assert groups == sorted(groups, key=order.index)
