@@ -232,6 +232,38 @@ def incidence(table: pd.DataFrame, *, title: str, description: str) -> alt.Facet
     return _finish(chart, title, description, panels=len(panels), own_y=False)
 
 
+def tradeoff(
+    table: pd.DataFrame, *, title: str, description: str, x: str, y: str, named: Sequence[int]
+) -> alt.FacetChart:
+    """Panels of a cost against a gain over checkpoints (columns panel, series, step, gain, gain_lo, gain_hi, cost, cost_lo,
+    cost_hi), joined in the order of training; the checkpoints in `named` have their step beside them."""
+    paint = _series_encodings(list(dict.fromkeys(table["series"])))
+    kept = _rounded(table.assign(name=[f"step {s}" if s in named else "" for s in table["step"]]))
+    base = alt.Chart().encode(color=paint["color"])
+    gain = alt.X("gain:Q", title=x, scale=alt.Scale(zero=True))
+    cost = alt.Y("cost:Q", title=y, scale=alt.Scale(zero=True))
+    tips = [
+        alt.Tooltip("series:N"),
+        alt.Tooltip("step:Q"),
+        *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("gain", "cost")),
+    ]
+    level = alt.Chart().mark_rule(color=INK, opacity=0.45, strokeDash=[3, 3]).encode(y=alt.datum(0))
+    layers = (
+        level,
+        base.mark_rule(opacity=0.25).encode(x=gain, y=alt.Y("cost_lo:Q", title=y), y2="cost_hi:Q"),
+        base.mark_rule(opacity=0.25).encode(x=alt.X("gain_lo:Q", title=x), x2="gain_hi:Q", y=cost),
+        base.mark_line(strokeWidth=1.4, opacity=0.7).encode(
+            x=gain, y=cost, order="step:Q", strokeDash=paint["strokeDash"]
+        ),
+        base.mark_point(filled=True, size=28, opacity=1).encode(x=gain, y=cost, shape=paint["shape"], tooltip=tips),
+        alt.Chart().mark_text(fontSize=10, dy=-9, color=INK).encode(x=gain, y=cost, text="name:N"),
+    )
+    panels = list(dict.fromkeys(table["panel"]))
+    facet = alt.Facet("panel:N", sort=panels, title=None, header=_HEADER)
+    chart = alt.layer(*layers).properties(height=2 * PANEL_HEIGHT).facet(data=kept, facet=facet, columns=4)
+    return _finish(chart, title, description, panels=len(panels), own_y=False)
+
+
 # ---------------------------------------------------------------- layers by steps
 
 

@@ -15,6 +15,7 @@ from .figures_of_change import (
     refusal,
     training,
 )
+from .figures_of_choice import tradeoff
 from .panels import Figure
 from .source import Source
 
@@ -24,6 +25,7 @@ BUILDERS: tuple[Callable[[Source], Figure | None], ...] = (
     *(backtracking, backtracking_company),
     *(refusal, causal_pair),
     *(cosine_map, auc_map),
+    tradeoff,
     *(heldout, training),
 )
 

@@ -24,6 +24,7 @@ from .text import embed_json, shown
 from .traces import Trace, pick_traces
 
 TEMPLATES = Path(__file__).parent / "templates"
+MOST_LEADING = 6  # sentences that a reader of the first screen takes in
 SHOWN_WARNINGS = 4  # more of them are a click away
 
 
@@ -79,8 +80,8 @@ def render(source: Source) -> str:
 
 
 def _lead(findings: list[overview.FindingView]) -> int:
-    """How many findings stand above the table of verdicts: the advice that comes first."""
-    return next((i for i, f in enumerate(findings) if f.kind != "advice"), len(findings))
+    """How many findings are the answer: what to do, at which price, before the accounts of single domains."""
+    return min(next((i for i, f in enumerate(findings) if f.kind == "phase"), len(findings)), MOST_LEADING)
 
 
 def _sections(figures: list[Figure]) -> list[dict[str, Any]]:

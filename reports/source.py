@@ -33,6 +33,12 @@ class Source:
         return pd.read_parquet(file)
 
     @cached_property
+    def tradeoff(self) -> pd.DataFrame | None:
+        """Gains and costs by checkpoint; None where the analysis found nothing to set against each other."""
+        file = self.run.path / "analysis" / "tradeoff.parquet"
+        return pd.read_parquet(file) if file.is_file() else None
+
+    @cached_property
     def groups(self) -> dict[str, str]:
         """Domain -> group, in the order of the groups."""
         found = {**dict(zip(self.bands["domain"], self.bands["group"], strict=True)), **self.run.domains()}

@@ -38,7 +38,7 @@ def find(spec, key):
 def test_a_run_gets_all_its_figures(drawn):
     assert list(drawn) == [
         *("scores", "differences", "split", "lengths", "thinking", "incidence", "backtracking", "backtracking-quality"),
-        *("refusal", "causal-pair", "cosine", "auc", "heldout", "training"),
+        *("refusal", "causal-pair", "cosine", "auc", "tradeoff", "heldout", "training"),
     ]
 
 
@@ -126,6 +126,16 @@ def test_a_band_of_differences_that_touches_no_zero_is_drawn_as_such(run, drawn)
     assert part["hi"].to_numpy(float) == pytest.approx(expected["diff_hi"].to_numpy(), abs=1e-4)
 
 
+def test_the_trade_off_names_the_base_the_end_and_the_checkpoint_to_take(run, drawn):
+    source = Source(run)
+    taken = next(f["step"] for f in source.findings if f["id"] == "tradeoff:checkpoint")
+    data = pd.DataFrame(next(d for d in drawn["tradeoff"].chart.to_dict()["datasets"].values() if len(d) > 10))
+    assert {n for n in data["name"] if n} == {f"step {s}" for s in (0, taken, max(source.steps))}
+    refusal = source.tradeoff.query("part == 'refusal'").set_index("step")["change"]
+    part = data[data["panel"].str.startswith("Refusal") & data["series"].str.startswith("in-domain")]
+    assert part.set_index("step")["cost"].to_dict() == pytest.approx(refusal.to_dict(), abs=1e-4)
+
+
 def test_a_panel_without_a_single_number_is_left_out_and_said(own_run):
     for step in Run(own_run).measured_steps():
         nothing = Measurement(step, "extra2", "give_up_rate", Estimate.undefined(0, "none"), "share", "countdown")
@@ -139,7 +149,7 @@ def test_a_run_without_probes_or_steps_gets_fewer_figures_not_an_error(own_run):
     for path in own_run.glob("measurements/step-*/[!s]*.parquet"):  # all but the scores
         path.unlink()
     (own_run / "steps.jsonl").unlink()
-    assert [f.id for f in gallery(Source(own_run))] == ["scores", "differences", "split"]
+    assert [f.id for f in gallery(Source(own_run))] == ["scores", "differences", "split", "tradeoff"]
 
 
 # ---------------------------------------------------------------- tables
