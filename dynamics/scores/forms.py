@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import DataError, nearest
+from ..trajectories.trajectory import AXES
 from .tables import (
     ITEM_COLUMNS,
     Benchmark,
@@ -27,7 +28,8 @@ def read_scores(path: Path, items: Path | None) -> Scores:
     """A table of scores: wide (`step` and a column per benchmark) or long (`step, benchmark, score`, and for single
     answers `item` and `sample`).
 
-    A benchmark that the items table does not know has no number of items: it gets neither interval nor verdict.
+    A benchmark that the items table does not know has no number of items: it gets neither interval nor verdict. Columns
+    `epoch`, `tokens` and `cumulative_lr` are further x-axes and no benchmarks.
     """
     table = read_table(path)
     known = read_benchmarks(items) if items is not None else {}
@@ -39,7 +41,10 @@ def read_scores(path: Path, items: Path | None) -> Scores:
 
 def _wide(table: pd.DataFrame, known: dict[str, Benchmark], where: str) -> Scores:
     check_repeats(table, ["step"], where)
-    names = [c for c in table.columns if c != "step"]
+    axes = [c for c in AXES if c in table and c not in known]
+    names = [c for c in table.columns if c != "step" and c not in axes]
+    if not names:
+        raise DataError(f"{where} has no score: no column beside {', '.join(['step', *axes])}")
     benchmarks = {n: known.get(n, Benchmark()) for n in names}
     check_units({n: table[n] for n in names}, benchmarks, where)
     parts = [
@@ -52,7 +57,8 @@ def _wide(table: pd.DataFrame, known: dict[str, Benchmark], where: str) -> Score
     kept = {n: b for n, b in benchmarks.items() if n not in empty}
     if not kept:
         raise DataError(f"{where} holds no score: every cell beside `step` is empty")
-    return Scores(kept, aggregates.reset_index(drop=True), notes=notes)
+    known_axes = table[["step", *axes]].apply(pd.to_numeric, errors="coerce") if axes else pd.DataFrame()
+    return Scores(kept, aggregates.reset_index(drop=True), notes=notes, axes=known_axes)
 
 
 def _long(table: pd.DataFrame, known: dict[str, Benchmark], where: str) -> Scores:

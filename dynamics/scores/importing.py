@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ConfigError, RecordError
-from ..record import FINDINGS_FILE, RUN_FILE, SCHEMA, Run, write_measurements
+from ..record import FINDINGS_FILE, RUN_FILE, SCHEMA, STEPS_FILE, Run, write_measurements
 from ..statistics.aggregates import share_of_items
 from ..statistics.intervals import mean
-from ..storage import content_key, remove_folder, write_json
+from ..storage import content_key, remove_folder, whole_file, write_json
 from ..types import Estimate, Measurement
 from .forms import read_scores
 from .lm_eval import read_results
@@ -53,6 +53,9 @@ def import_scores(source: Path, out: Path, items: Path | None = None) -> Path:
     _make_room(out)
     for step in sorted(set(scores.aggregates["step"]) | set(scores.items["step"])):
         _write(out, int(step), scores, settings)
+    if len(scores.axes):
+        with whole_file(out / STEPS_FILE) as aside:
+            scores.axes.to_json(aside, orient="records", lines=True)
     write_json(out / RUN_FILE, info | {"settings": settings})
     return out
 
@@ -63,7 +66,8 @@ def _make_room(out: Path) -> None:
             raise RecordError(f"{out} is the folder of a run: give another for the scores")
         for folder in ("measurements", "items", "analysis"):
             remove_folder(out / folder)
-        (out / FINDINGS_FILE).unlink(missing_ok=True)
+        for file in (FINDINGS_FILE, STEPS_FILE):
+            (out / file).unlink(missing_ok=True)
     elif out.exists() and any(p for p in out.iterdir() if not p.name.startswith(".")):
         raise RecordError(f"{out} is not empty and holds no {RUN_FILE}: give a new folder")
 

@@ -38,6 +38,9 @@ class Scores:
     aggregates: pd.DataFrame  # step, benchmark, value
     items: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=ITEM_COLUMNS))
     notes: tuple[str, ...] = ()  # what was left out, in words
+    axes: pd.DataFrame = field(
+        default_factory=pd.DataFrame
+    )  # step, and what the table says of epoch, tokens, cumulative_lr
 
 
 def read_table(path: Path) -> pd.DataFrame:

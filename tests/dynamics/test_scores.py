@@ -88,6 +88,15 @@ def test_a_missing_score_is_said_and_the_rest_judged(files):
     assert next(f.verdict for f in found if f.domain == "math" and f.kind == "phase") == "improves"
 
 
+def test_further_axes_are_no_benchmarks(files):
+    run = Run(import_scores(*files("step,epoch,tokens,math\n0,0,0,50\n10,0.5,1000,70\n")))
+    assert set(run.domains()) == {"math"}
+    assert run.axes().loc[10, ["epoch", "tokens"]].tolist() == [0.5, 1000]
+    assert [f.verdict for f in analyze(run.path) if f.kind == "phase"] == ["improves"]
+    with pytest.raises(DataError, match="no column beside step, epoch"):
+        import_scores(*files("step,epoch\n0,0\n10,0.5\n"))
+
+
 def test_one_checkpoint_shows_nothing(files):
     assert "only one checkpoint" in phases_of(import_scores(*files("step,math\n0,50\n")))["math"].sentence
 
