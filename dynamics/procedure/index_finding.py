@@ -28,6 +28,7 @@ from .index import (
     procedure_index,
 )
 
+METRIC = "procedure_index"
 PER_OPPORTUNITY = "backtracks_per_opportunity"
 MEASURED = {PAYOFF: "backtracking_payoff", SUPPRESSION: "suppression_loss_beyond_control", BUDGET: "budget_slope"}
 ITEM_METRICS = ("opportunities", "opportunities_left", "backtracks", "cues", "tokens", "loops", "looped")
@@ -102,7 +103,7 @@ def procedure_index_finding(run: Run, trajectories: Mapping[str, Trajectory]) ->
         kind="mechanism",
         sentence=sentence,
         domain=lead,
-        metric="procedure_index",
+        metric=METRIC,
         verdict=index.answer,
         estimate=index.index,
         step=last,

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from sftscope.dynamics import transfer
-from sftscope.dynamics.procedure import beyond_length, payoff
+from sftscope.dynamics.procedure import beyond_length, index_finding, payoff
 from sftscope.dynamics.refusal import rescue
 from sftscope.probes.behaviour.judge import METRICS as JUDGE
 from sftscope.probes.checkpoints import Checkpoint
@@ -36,7 +36,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(micro_fol
     assert [place for place, n in places.items() if n > 1] == []  # no two probes measure under one name
     measured = {general(r) for r in rows}
     measured |= {"seconds", "tokens", "bytes", *HELDOUT, *JUDGE}
-    measured |= {module.METRIC for module in (beyond_length, payoff, rescue, transfer)}
+    measured |= {module.METRIC for module in (beyond_length, index_finding, payoff, rescue, transfer)}
     documented = {
         name
         for line in PAGE.read_text().splitlines()

@@ -33,7 +33,7 @@ def test_going_back_buys_what_a_search_finds_and_a_naive_control_hides_it(planne
     model = make("searches").model
     found = measured(planner, model)
     assert found["suppression_loss_beyond_control"].lo > 0.25
-    assert found["suppression_backtracks_left"].hi < 0.1
+    assert found["suppression_backtracks_left"].hi < 0.15
     assert found["suppression_backtracks_left_control"].value > 0.6
     assert found["budget_slope"].lo > 0.25
     # naive: a word as frequent as those banned, and part of every trace. Banning it costs as much, or more
