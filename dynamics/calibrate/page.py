@@ -1,4 +1,4 @@
-"""The tables of `docs/validity.md`, written between two marks; the words around them are by hand."""
+"""The tables of `docs/validity-rates.md`, written between two marks; the words around them are by hand."""
 
 from __future__ import annotations
 

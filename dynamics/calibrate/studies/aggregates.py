@@ -64,5 +64,13 @@ def cells() -> list[Cell]:
         if n >= 100:
             for looks in (8, 59):
                 draw = partial(finds_margin, base=0.6, n=n, looks=looks)
-                found.append(Cell(f"margin, {n} items, {looks} looks at 0.6", draw, power=True))
+                found.append(
+                    Cell(
+                        f"margin, {n} items, {looks} looks at 0.6",
+                        draw,
+                        power=True,
+                        test="detectable dip",
+                        at_least=0.90,
+                    )
+                )
     return found
