@@ -143,7 +143,7 @@ def test_an_analysis_writes_the_trade_off_and_reads_it_back(analysed_run):
     assert {"p_undominated", "certainty", "not_separated_from"} <= set(table.columns)
     known = {f.id: f for f in analyze(path)}
     ids = list(known)
-    assert ids.index("tradeoff:last") + 1 == ids.index("tradeoff:checkpoint")
+    assert ids.index("tradeoff:checkpoint") + 1 == ids.index("tradeoff:last")  # what to take, then at which price
     (path / "analysis" / "tradeoff.parquet").unlink()
     again = {f.id: f for f in analyze(path)}["tradeoff:checkpoint"]
     assert (path / "analysis" / "tradeoff.parquet").is_file()
