@@ -70,11 +70,17 @@ class AtCheckpoint:
     def _write(self, step: int, model: Any, writer: CheckpointWriter, *, sharded: bool) -> None:
         accelerator, config = self.trainer.accelerator, self.trainer.config.checkpoints
         folder = checkpoint_folder(self.run, step)
-        state = gather(accelerator, self.trainer.model) if sharded else None  # a collective
+        state = canary = None
+        if sharded:  # collectives, both of them
+            state = gather(accelerator, self.trainer.model)
+            if accelerator.is_fsdp2:  # its forward pass is in the dtype that it was told to gather its weights in
+                canary = take_canary(self.trainer.model, self.trainer.config.model.compute)
         if not accelerator.is_main_process or folder.exists():
             return
-        state = None if state is None else saved_state(model, state)
-        canary = None if sharded else take_canary(plain(model))  # the first process has no forward pass of its own then
+        if sharded:
+            state = saved_state(model, state)
+        else:
+            canary = take_canary(plain(model))
         if config.async_write and not self.hooks and not config.verify:
             writer.write(folder, model, self.tokenizer, step, canary=canary, state_dict=state)
         else:

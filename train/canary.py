@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def take_canary(model: PreTrainedModel) -> dict[str, Any]:
-    """The canary of the live model for its manifest, in the dtype of its weights whatever training computes in. Training
-    goes on as if it had not been taken."""
+def take_canary(model: PreTrainedModel, dtype: str | None = None) -> dict[str, Any]:
+    """The canary of the live model for its manifest. Training goes on as if it had not been taken.
+
+    It is computed in the dtype of the weights, whatever training computes in; `dtype` is another one that the model cannot
+    be kept from computing in. Of a model that is sharded the forward pass is a collective: every process calls this.
+    """
     import torch
 
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype = dtype or str(model.dtype).removeprefix("torch.")
     if dtype == "float32" and model.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
         dtype = "tfloat32"
     with undisturbed(model):

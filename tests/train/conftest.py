@@ -1,11 +1,9 @@
 """A tiny real model, its word-level tokenizer, and uneven rows: everything a run needs, in a second on one core."""
 
+import functools
 import json
 import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -160,52 +158,9 @@ def weights_of():
     return read
 
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "accelerate"
-# Accelerate shards on GPUs only, though gloo can as well: to it, these two processes are GPUs.
-AS_GPUS = """
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType
-AcceleratorState._reset_state(reset_partial_state=True)
-PartialState(cpu=True)
-PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-"""
-
-
 @pytest.fixture
-def launcher_environment():
-    """What `accelerate launch --config_file` sets for its processes, by the name of a file in configs/accelerate."""
-    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-    from accelerate.utils.launch import prepare_multi_gpu_env
+def launch(tmp_path):
+    """Run a script in two processes to its end: `launch(text, mapping, folder, kind="fsdp2-8")`; returns its stderr."""
+    import two_processes
 
-    def told(name):
-        arguments = launch_command_parser().parse_args(["--config_file", str(CONFIGS / f"{name}.yaml"), "train.py"])
-        arguments, *_ = _validate_launch_command(arguments)
-        variables = prepare_multi_gpu_env(arguments)
-        return {key: value for key, value in variables.items() if os.environ.get(key) != value}
-
-    return told
-
-
-@pytest.fixture
-def launch(tmp_path, launcher_environment):
-    """Run a script in two processes to its end: `launch(text, mapping, folder, kind="fsdp2-8")`; returns its stderr.
-
-    Its arguments are JSON and paths. `kind` names a file in configs/accelerate. By torchrun, as `accelerate launch --cpu
-    --num_processes 2` starts one process without a word.
-    """
-
-    def run(script, *arguments, kind="ddp"):
-        (tmp_path / "script.py").write_text((AS_GPUS if kind == "fsdp2-8" else "") + script)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        told = [json.dumps(a) if isinstance(a, (dict, list)) else str(a) for a in arguments]
-        done = subprocess.run(
-            [*command, str(tmp_path / "script.py"), *told],
-            capture_output=True,
-            text=True,
-            timeout=600,
-            env=os.environ | launcher_environment(kind) | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stderr
-
-    return run
+    return functools.partial(two_processes.launch, tmp_path)

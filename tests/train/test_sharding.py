@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from sftscope.dynamics.canary import TOLERANCE
+from sftscope.dynamics.errors import CheckpointError
 from sftscope.dynamics.record import Run
 from sftscope.dynamics.weights import check_folder, read_manifest
-from sftscope.probes.checkpoints import Checkpoint, load_model
+from sftscope.probes.checkpoints import Checkpoint, load_model, verify_model
+from two_processes import CONFIGS, launcher_environment
 
 SHARDED = """
 import json, os, sys, torch
@@ -65,7 +67,7 @@ except ConfigError as error:
 """
 
 
-def test_the_launchers_files_are_read_as_meant(launcher_environment):
+def test_the_launchers_files_are_read_as_meant():
     ddp, fsdp = launcher_environment("ddp"), launcher_environment("fsdp2-8")
     assert "ACCELERATE_USE_FSDP" not in ddp
     assert (fsdp["ACCELERATE_USE_FSDP"], fsdp["FSDP_VERSION"]) == ("true", "2")
@@ -73,10 +75,7 @@ def test_the_launchers_files_are_read_as_meant(launcher_environment):
         assert (told["ACCELERATE_MIXED_PRECISION"], told["ACCELERATE_DYNAMO_BACKEND"]) == ("no", "NO")
 
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "accelerate"
-
-
-def test_the_files_for_one_eight_and_sixteen_gpus_differ_in_nothing_else(launcher_environment):
+def test_the_files_for_one_eight_and_sixteen_gpus_differ_in_nothing_else():
     read = {n: yaml.safe_load((CONFIGS / f"fsdp2-{n}.yaml").read_text()) for n in (1, 8, 16)}
     assert {n: (f.pop("num_machines"), f.pop("num_processes")) for n, f in read.items()} == {
         1: (1, 1),
@@ -143,12 +142,20 @@ def test_two_shards_train_what_one_process_trains(
     assert list(there) == list(Run(alone).checkpoints())
     for step, folder in there.items():
         check_folder(folder)
-        assert "canary" not in read_manifest(folder)
         file = next(folder.glob("*.safetensors")).name
         a, b = load_file(Run(alone).checkpoints()[step] / file), load_file(folder / file)
         assert {n: (t.shape, t.dtype) for n, t in a.items()} == {n: (t.shape, t.dtype) for n, t in b.items()}
         assert mixed or all(torch.allclose(a[k], b[k], atol=1e-4) for k in a), step
-        assert type(load_model(Checkpoint(step, folder))).__name__ == "Qwen3ForCausalLM"
+        model = load_model(Checkpoint(step, folder))  # compares it with the canary
+        assert type(model).__name__ == "Qwen3ForCausalLM"
+        one, two = (read_manifest(f)["canary"] for f in (Run(alone).checkpoints()[step], folder))
+        assert two["dtype"] == ("bfloat16" if mixed else "float32")
+        for key in ("logits", "margins"):
+            spread = one["spread"] * (TOLERANCE["bfloat16"] if mixed else TOLERANCE["float32"])
+            assert np.array(two[key]) == pytest.approx(np.array(one[key]), abs=8 * spread), key
+    if not mixed:
+        with pytest.raises(CheckpointError, match="does not answer as the model that was saved"):
+            verify_model(load_model(Checkpoint(0, there[0])), there[max(there)])
 
 
 @pytest.mark.slow
