@@ -90,6 +90,7 @@ def main() -> None:
     for name, value in (("checkpoints", 10), ("prompts", 64), ("tokens", 64)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--at-most", type=float, help="fail where warm / cold is above this")
     args = parser.parse_args()
     from sftscope.pipeline import quiet_libraries
     from sftscope.probes import organisms
@@ -143,6 +144,8 @@ def main() -> None:
         )
     if not same:
         raise SystemExit("the warm engine wrote other tokens than the cold ones")
+    if args.at_most is not None and ratio > args.at_most:
+        raise SystemExit(f"the warm engine took more than {args.at_most:g} of the cold ones' time")
 
 
 if __name__ == "__main__":
