@@ -13,7 +13,7 @@ from sftscope.dynamics.errors import CheckpointError
 from sftscope.dynamics.record import Run
 from sftscope.dynamics.weights import read_manifest
 from sftscope.probes import organisms
-from sftscope.probes.checkpoints import Checkpoint, load_model, load_tokenizer, stored_end_ids, verify_model
+from sftscope.probes.checkpoints import Checkpoint, load_tokenizer, stored_end_ids, verify_model
 from sftscope.probes.engines.vllm import VllmEngine
 from transformers import AutoModelForCausalLM
 from vllm_models import CONFIG
