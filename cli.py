@@ -327,14 +327,27 @@ def compare(
         print("nothing was written: give -o DIR to keep the tables and findings")
 
 
-def report(runs: Positional[tuple[Path, ...]], out: OutFile = None) -> None:
+def report(
+    runs: Positional[tuple[Path, ...]],
+    out: OutFile = None,
+    figures: Path | None = None,
+    x_axis: Literal["step", "epoch", "tokens", "cumulative_lr"] = "step",
+) -> None:
     """Write a run's report, or the comparison of several: one HTML file that opens offline, and the same in Markdown.
 
     Args:
         runs: the run folder; of two or more (or ARM=RUN), the page that `sftscope compare` writes.
         out: the HTML file; by default report.html in the run folder, and needed for several runs.
+        figures: a folder that gets every figure as SVG, PNG and CSV, and the verdicts as CSV; no browser is needed.
+        x_axis: what those figures have under them.
     """
-    print(f"report: {_report(list(runs), out).resolve()}")
+    if x_axis != "step" and figures is None:
+        from .dynamics.errors import ConfigError
+
+        raise ConfigError(f"`--x-axis {x_axis}` is of figures that are written to files: add --figures FOLDER")
+    print(f"report: {_report(list(runs), out, figures, x_axis).resolve()}")
+    if figures is not None:
+        print(f"figures: {figures.resolve()}")
 
 
 def show(run: Positional[Path]) -> None:
@@ -477,21 +490,23 @@ def _push(run: Path, say: Callable[[str], None] | None = None) -> list[Path]:
         return push_run(run, say=say)
 
 
-def _report(runs: list[Path], out: Path | None) -> Path:
+def _report(runs: list[Path], out: Path | None, figures: Path | None = None, x_axis: Any = "step") -> Path:
     from .dynamics.errors import ConfigError
 
     if not runs:
         raise ConfigError("no run was named: give a run folder, or several to compare")
     if len(runs) > 1:
-        return _report_of_several([str(r) for r in runs], out)
+        return _report_of_several([str(r) for r in runs], out, figures, x_axis)
     with busy("writing the report"):
-        from .reports import write_markdown, write_report
+        from .reports import export_figures, write_markdown, write_report
 
+        if figures is not None:
+            export_figures(runs[0], figures, x_axis)
         write_markdown(runs[0], (out or runs[0] / "report.html").with_suffix(".md"))
         return write_report(runs[0], out)
 
 
-def _report_of_several(runs: list[str], out: Path | None) -> Path:
+def _report_of_several(runs: list[str], out: Path | None, figures: Path | None, x_axis: Any) -> Path:
     from .dynamics.errors import ConfigError
 
     if out is None:
@@ -500,8 +515,12 @@ def _report_of_several(runs: list[str], out: Path | None) -> Path:
         )
     with busy("comparing"):
         from .comparing import command_of, runs_compared, write_pages
+        from .reports import export_comparison
 
-        return write_pages(runs_compared(runs), out, command_of(report, runs, out, {}))[0]
+        found = runs_compared(runs)
+        if figures is not None:
+            export_comparison(found, figures, x_axis)
+        return write_pages(found, out, command_of(report, runs, out, {}))[0]
 
 
 def _overview() -> str:

@@ -216,7 +216,10 @@ class Run:
                 as_it_is = (f, f.stat().st_mtime_ns)
                 if as_it_is not in self._files_read:
                     self._files_read[as_it_is] = pd.read_parquet(f).assign(file=str(f.relative_to(self.path)))
-                parts.append(self._files_read[as_it_is])
+                if len(
+                    self._files_read[as_it_is]
+                ):  # of a probe without numbers: its columns would make whole ones floats
+                    parts.append(self._files_read[as_it_is])
             self._tables[kind] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
         return self._tables[kind]
 

@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .comparison.markdown import write_comparison_markdown
     from .comparison.page import write_comparison
+    from .exporting import export_comparison, export_figures
     from .markdown import write_markdown
     from .page import write_report
     from .terminal import show
     from .tracking import push
 
-__all__ = ["push", "show", "write_comparison", "write_comparison_markdown", "write_markdown", "write_report"]
+__all__ = [
+    "export_comparison",
+    "export_figures",
+    "push",
+    "show",
+    "write_comparison",
+    "write_comparison_markdown",
+    "write_markdown",
+    "write_report",
+]
 
 _HOMES = {
+    "export_comparison": "exporting",
+    "export_figures": "exporting",
     "push": "tracking",
     "show": "terminal",
     "write_comparison": "comparison.page",

@@ -52,13 +52,8 @@ def sections(figures: Iterable[Figure]) -> list[dict[str, Any]]:
 
 def figure_view(figure: Figure) -> dict[str, Any]:
     """A figure as the templates' `figure` takes it."""
-    import altair as alt
-
-    with alt.data_transformers.enable("default", max_rows=None):  # altair's limit is for notebooks
-        spec = figure.chart.to_dict()
+    spec = spec_of(figure)
     del spec["title"]  # the heading says it
-    del spec["$schema"]  # an address, which nothing needs
-    spec.get("config", {}).setdefault("legend", {})
     return {
         "id": figure.id,
         "title": figure.title,
@@ -68,6 +63,17 @@ def figure_view(figure: Figure) -> dict[str, Any]:
         "table": figure.table,
         "spec": embed_json(spec),
     }
+
+
+def spec_of(figure: Figure) -> dict[str, Any]:
+    """A figure's Vega-Lite specification, its data in it."""
+    import altair as alt
+
+    with alt.data_transformers.enable("default", max_rows=None):  # altair's limit is for notebooks
+        spec = figure.chart.to_dict()
+    del spec["$schema"]  # an address, which nothing needs
+    spec.get("config", {}).setdefault("legend", {})
+    return spec
 
 
 # ---------------------------------------------------------------- scripts

@@ -144,6 +144,13 @@ def test_a_failed_probe_is_neither_zero_nor_silent(path):
     assert math.isnan(failed["value"].iloc[0])
 
 
+def test_a_probe_without_numbers_leaves_whole_numbers_whole(path):
+    write_measurements(path, 1, "p", key="k1", settings="s", rows=[row(1, 0.5)])
+    write_measurements(path, 1, "marks", key="k2", settings="s", rows=[])
+    table = Run(path).measurements()
+    assert [str(table[name].dtype) for name in ("step", "layer", "n")] == ["int64"] * 3
+
+
 def test_unknown_metrics_get_near_names(path):
     write_measurements(path, 0, "p", key="a", settings="s", rows=[row(0, 1.0, "score_strict")])
     with pytest.raises(RecordError, match="did you mean 'score_strict'"):
