@@ -46,7 +46,7 @@ def refuse(found: Sequence[Protection], accepted: Sequence[str]) -> None:
     if missing:
         lacking = "; ".join(str(p) for p in missing)
         raise ConfigError(
-            f"code of a model is not run here: {lacking}. Grade the stored samples on a machine with Linux 6.2 or later, or, "
+            f"code of a model is not run here: {lacking}. Use a machine with Linux 6.2 or later, or, "
             f"where nothing can be harmed, name it: probes.sandbox.accept_missing: [{', '.join(p.name for p in missing)}]"
         )
 

@@ -288,9 +288,7 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
             "code in a sandbox (docs/code-execution.md), or leave the benchmark out"
         )
     if not sys.platform.startswith("linux"):
-        raise ConfigError(
-            f"code of a model is run on Linux only, this is {sys.platform}: grade the stored samples on a machine with Linux"
-        )
+        raise ConfigError(f"code of a model is run on Linux only, this is {sys.platform}: use a machine with Linux")
     sandbox = Sandbox(str(config.python or sys.executable))
     try:
         found = sandbox.protections()

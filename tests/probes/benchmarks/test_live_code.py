@@ -25,6 +25,7 @@ from sftscope.probes.benchmarks.code_tests import read_tests, text_in_pickle
 from sftscope.probes.benchmarks.live_code import last_program
 from sftscope.probes.benchmarks.programs import PRELUDE, same_output
 from sftscope.probes.checkpoints import Checkpoint
+from sftscope.probes.checks import checks
 from sftscope.probes.planner import Planner, ProbeConfig
 from sftscope.probes.protocol import Ask
 from sftscope.probes.sandbox import Sandbox, SandboxConfig, SandboxFailure
@@ -526,6 +527,20 @@ def test_what_does_not_start_is_said_in_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Sandbox, "run", fails)
     assert "could not be locked in (no memory)" in skipped_line(CODE, tmp_path / "l.jsonl")
+
+
+def test_doctor_finds_its_prompts_among_training_rows_and_says_where_it_cannot_look(tmp_path):
+    path = write(tmp_path / "l.jsonl", [LIVE_CODE[0], {**LIVE_CODE[1], "question_content": "A kite. " * 500}])
+    prompts = [i.prompt for i in make_benchmark("livecodebench", BenchmarkConfig(path=path), CODE).items("probe", 2)]
+    config = ProbeConfig(domains=("countdown",), benchmarks={"livecodebench": BenchmarkConfig(path=path)}, sandbox=CODE)
+    training = [(at, [text]) for at, text in enumerate(["make 56", *prompts, prompts[0][:-60]], 1)]
+    (found,) = checks(config, training)
+    assert found.status == "failed"
+    assert "2 training rows hold probe items (2 of livecodebench)" in found.text
+    assert len(found.text) < 2000
+    left_out, rest = checks(replace(config, sandbox=SandboxConfig()), training)
+    assert (left_out.status, rest.status) == ("not checked", "ok")
+    assert "livecodebench is skipped" in left_out.text
 
 
 @pytest.mark.parametrize(
