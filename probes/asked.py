@@ -13,6 +13,7 @@ from .benchmarks import Benchmark, BenchmarkConfig, GymTask, Unavailable, check_
 from .domains import Domain, Item, Split
 from .freeform import FreeCountdown
 from .microworld import DOMAINS
+from .sandbox import SandboxConfig
 from .scorers import ScorerConfig
 
 
@@ -42,6 +43,8 @@ class Asking(Protocol):
     def tau(self) -> Mapping[str, int]: ...
     @property
     def scorers(self) -> Mapping[str, ScorerConfig]: ...
+    @property
+    def sandbox(self) -> SandboxConfig: ...
     @property
     def items(self) -> int: ...
     @property
@@ -100,7 +103,7 @@ def domains_of(config: Asking, skipped: list[str] | None = None) -> dict[str, Do
     lines: list[str] = []
     for name, benchmark in config.benchmarks.items():
         try:
-            found[name] = make_benchmark(name, benchmark)
+            found[name] = make_benchmark(name, benchmark, config.sandbox)
         except Unavailable as error:
             lines.append(str(error))
     if lines and not found:

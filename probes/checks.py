@@ -16,7 +16,7 @@ from .planner import ProbeConfig
 from .prompt_sets import PROMPT_SETS
 from .registry import make_probe
 
-EXAMPLES = 3
+EXAMPLES, SHOWN = 3, 300  # rows that are named, and characters of the prompt that each holds
 
 
 def checks(config: ProbeConfig, rows: Iterable[tuple[int, Sequence[str]]] | None) -> list[Check]:
@@ -37,6 +37,10 @@ def _engine(config: ProbeConfig) -> list[Check]:
     ]
 
 
+def _shown(prompt: str) -> str:
+    return repr(prompt if len(prompt) <= SHOWN else prompt[:SHOWN] + "…")
+
+
 def _contamination(config: ProbeConfig, rows: Iterable[tuple[int, Sequence[str]]] | None) -> list[Check]:
     skipped: list[str] = []
     domains = domains_of(config, skipped)
@@ -51,7 +55,8 @@ def _contamination(config: ProbeConfig, rows: Iterable[tuple[int, Sequence[str]]
         return [*left_out, Check("contamination", "ok", f"no training row holds any of the {count:,} probe items")]
     by_domain = ", ".join(f"{n:,} of {name}" for name, n in Counter(hit.domain for hit in hits).most_common())
     examples = "; ".join(
-        f"row {hit.row} {'holds' if hit.exact else 'asks the same as'} {hit.item.prompt!r}" for hit in hits[:EXAMPLES]
+        f"row {hit.row} {'holds' if hit.exact else 'asks the same as'} {_shown(hit.item.prompt)}"
+        for hit in hits[:EXAMPLES]
     )
     hold = "rows hold" if len(hits) > 1 else "row holds"
     text = (

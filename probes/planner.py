@@ -32,6 +32,7 @@ from .prompt_sets import PROMPT_SETS, arranged, sequences_of
 from .protocol import Ask, Needs, Probe, PromptSet
 from .registry import STANDARD, make_probe
 from .rendering import Renderer
+from .sandbox import SandboxConfig
 from .scorers import ScorerConfig
 from .work import Cost, Say, Work
 
@@ -57,6 +58,7 @@ class ProbeConfig:
     vllm: VllmConfig = field(default_factory=VllmConfig)
     free_countdown: dict[str, CountdownFile] = field(default_factory=dict)  # by name: your own questions, asked too
     benchmarks: dict[str, BenchmarkConfig] = field(default_factory=dict)  # by name: published ones (docs/benchmarks.md)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)  # where code of a model is run; off unless asked for
     tau: dict[str, int] = field(default_factory=dict)  # by domain: where lengths are cut to be compared; else its cap
     cues: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by family: cue words; empty: probes/lexicon.py's
     scorers: dict[str, ScorerConfig] = field(default_factory=dict)  # by name: local models that score free text

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
 from sftscope.probes.benchmarks import BenchmarkConfig, make_benchmark
 from sftscope.probes.domains import Response
+from sftscope.probes.sandbox import SandboxConfig
+
+CODE = SandboxConfig(allow_code_execution=True, test_s=2.0, memory_mib=512)
 
 MATH = [
     {
@@ -143,12 +149,61 @@ IFEVAL = [
         "kwargs": [{**_NULLS, "num_words": 5, "relation": "at least"}, {**_NULLS, "keywords": ["kite"]}],
     },
 ]
+
+
+def packed(value: Any) -> str:
+    """Private tests as LiveCodeBench publishes most of them."""
+    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(value)))).decode()
+
+
+def _problem(number: str, content: str, kind: str, tests: list[tuple[str, str]], pack: Any = packed, **more: str):
+    listed = [{"input": given, "output": wanted, "testtype": kind} for given, wanted in tests]
+    return {
+        "question_title": f"Made-up problem {number}",
+        "question_content": content,
+        "platform": "leetcode" if kind == "functional" else "atcoder",
+        "question_id": number,
+        "contest_id": "made-up",
+        "contest_date": "2099-01-01T00:00:00",
+        "starter_code": "",
+        "difficulty": "easy",
+        "public_test_cases": json.dumps(listed[:1]),
+        "private_test_cases": pack(listed[1:]),
+        "metadata": "{}",
+        **more,
+    }
+
+
+LIVE_CODE = [
+    _problem(
+        "m_a",
+        "Two whole numbers stand on one line. Print their sum, and below it twice their sum.",
+        "stdin",
+        [("2 3\n", "5\n10\n"), ("-4 4\n", "0\n0\n"), ("10 20\n", "30\n60\n"), ("7 0\n", "7\n14\n")],
+    ),
+    _problem(
+        "m_b",
+        "Give the k largest of the kite lengths xs, the longest first, each with its place.",
+        "functional",
+        [("[3, 1, 2]\n2", "[[3, 0], [2, 2]]"), ("[5]\n1", "[[5, 0]]"), ("[1, 9, 4]\n0", "[]")],
+        starter_code="class Solution:\n    def longest(self, xs: List[int], k: int) -> List[List[int]]:\n        ",
+        metadata='{"func_name": "longest"}',
+    ),
+    _problem(
+        "m_c",
+        "A whole number n is given. Print half of each number from 1 to n on one line.",
+        "stdin",
+        [("3\n", "0.5 1.0 1.5"), ("1\n", "0.5")],
+        pack=json.dumps,
+    ),
+]
 ROWS: dict[str, list[dict[str, Any]]] = {
     "math500": MATH,
     "aime24": AIME24,
     "aime25": AIME25,
     "gpqa_diamond": GPQA,
     "mmlu_pro": MMLU_PRO,
+    "livecodebench": LIVE_CODE,
     "ifeval": IFEVAL,
     "truthfulqa": TRUTHFUL,
     "truthfulqa_choice": TRUTHFUL_CHOICE,
@@ -170,7 +225,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def load(name: str, folder: Path, rows: list[dict[str, Any]] | None = None, **config: Any):
     path = write(folder / f"{name}.jsonl", ROWS[name] if rows is None else rows)
-    return make_benchmark(name, BenchmarkConfig(path=path, **config))
+    return make_benchmark(name, BenchmarkConfig(path=path, **config), CODE)
 
 
 def done(text: str) -> Response:

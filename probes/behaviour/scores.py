@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -29,6 +29,12 @@ def grades_of(answered: Answered) -> list[Grade]:
     return [domain.grade(i, r) for i, r in zip(answered.items, answered.responses, strict=True)]
 
 
+def _caveat(grades: Sequence[Grade]) -> str:
+    """What is to be said beside the scores where a grader failed, which is no fault of the answers."""
+    failed = sum(g.details.get("grading_failed", 0.0) for g in grades)
+    return f"{failed:,.0f} of {len(grades):,} answers could not be graded and count as not parsed" if failed else ""
+
+
 class Scores:
     """Strict and lenient score, finish rate, parse rate among the finished, accuracy among the parsed."""
 
@@ -44,6 +50,7 @@ class Scores:
             grades = grades_of(answered)
             graded = getattr(answered.domain, "graded", True)
             clusters = [i.cluster for i in answered.items]
+            caveat = _caveat(grades)
             values = {
                 "strict": [float(g.strict) for g in grades],
                 "lenient": [float(g.lenient) for g in grades],
@@ -58,6 +65,6 @@ class Scores:
                 if column not in values:
                     continue
                 estimate = intervals.mean(values[column], clusters)
-                rows.append(Measurement(given.step, self.name, metric, estimate, "share", name))
+                rows.append(Measurement(given.step, self.name, metric, estimate, "share", name, reason=caveat))
             items += item_rows(answered, values)
         return Result(rows, pd.DataFrame(items))

@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from ...dynamics.errors import ConfigError, nearest
+from ..sandbox import SandboxConfig
 from .base import Benchmark, BenchmarkConfig
 from .choices import GPQADiamond, MMLUPro, TruthfulQAChoice
 from .gym import PREFIX, GymTask
 from .hallucination import HaluEvalDialogue, HaluEvalQA, HaluEvalSummarization
 from .ifeval import IFEval
+from .live_code import LiveCodeBench
 from .mathematics import Aime24, Aime25, Math500
 from .open_ended import AlpacaEval, TruthfulQA
 from .requests import HexPhi, StrongReject, XSTestSafe, XSTestUnsafe
@@ -24,6 +26,7 @@ _ALL: tuple[type[Benchmark], ...] = (
     Aime25,
     GPQADiamond,
     MMLUPro,
+    LiveCodeBench,
     IFEval,
     TruthfulQA,
     TruthfulQAChoice,
@@ -57,10 +60,16 @@ def default_cap(name: str, config: BenchmarkConfig) -> int:
     return config.max_new_tokens or kind.max_new_tokens
 
 
-def make_benchmark(name: str, config: BenchmarkConfig) -> Benchmark | GymTask:
-    """A benchmark, loaded. Raises ConfigError, DataError that names the row, and Unavailable with the one line that helps."""
+def make_benchmark(name: str, config: BenchmarkConfig, sandbox: SandboxConfig | None = None) -> Benchmark | GymTask:
+    """A benchmark, loaded; `sandbox` says whether and how code of a model is run, where that is what it grades by.
+
+    Raises ConfigError, DataError that names the row, and Unavailable with the one line that helps.
+    """
     check_name(name)
-    return BENCHMARKS[name](config) if name in BENCHMARKS else GymTask(name.removeprefix(PREFIX), config)
+    kind = BENCHMARKS.get(name)
+    if kind is None:
+        return GymTask(name.removeprefix(PREFIX), config)
+    return kind(config, sandbox) if issubclass(kind, LiveCodeBench) else kind(config)
 
 
 def origin(name: str, config: BenchmarkConfig) -> dict[str, Any]:

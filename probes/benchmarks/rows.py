@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,13 @@ class Source:
     split: str
     subset: str | None = None  # the hub's "config"
     revision: str | None = None  # a commit; None: whatever is newest
-    files: tuple[str, ...] = ()  # headless CSV files of one column, where the set is no table
+    files: tuple[str, ...] = ()  # where the set is no table: headless CSV files of one column, or JSONL files
     gated: bool = False
+
+    @property
+    def in_lines(self) -> bool:
+        """Whether it is published as JSONL files, which are read from where they lie."""
+        return bool(self.files) and all(file.endswith(".jsonl") for file in self.files)
 
     @property
     def page(self) -> str:
@@ -42,11 +48,27 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a row lies in a JSONL file: what is too large to keep is read again when it is needed."""
+
+    path: Path
+    start: int  # bytes
+    length: int
+
+    def read(self) -> Any:
+        """The row's values. Raises OSError and ValueError where the file is no longer what it was."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return json.loads(file.read(self.length).decode("utf-8"))
+
+
+@dataclass(frozen=True)
 class Row:
     """One row, and where it stands. Every method raises DataError with the place, the field, the value and what is expected."""
 
     where: str  # "questions.jsonl, line 3"
     values: Mapping[str, Any]
+    place: Place | None = None  # None: it can be had once only
 
     def text(self, *names: str) -> str:
         """A text with something in it, in the first of these fields that the row has."""
@@ -109,52 +131,71 @@ class Row:
 # ---------------------------------------------------------------- local files
 
 
-def read_file(path: Path) -> list[Row]:
-    """The rows of a JSONL, JSON, Parquet or CSV file in its order. Raises DataError, with the line, where it cannot be read."""
-    kind = path.suffix.lower()
+def read_file(path: Path, said: str | None = None) -> Iterator[Row]:
+    """The rows of a JSONL, JSON, Parquet or CSV file in its order, JSONL one at a time; `said` is what messages call the file.
+
+    Raises DataError, with the line, where it cannot be read.
+    """
+    kind, said, count = path.suffix.lower(), said or str(path), 0
     if kind not in KINDS:
-        raise DataError(f"{path} is of no kind that is read: give {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        raise DataError(f"{said} is of no kind that is read: give {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     try:
-        if kind == ".parquet":
-            rows = list(_parquet(path))
-        elif kind == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = [Row(f"{path}, row {at}", dict(v)) for at, v in enumerate(csv.DictReader(file), 1)]
-        else:
-            rows = list(_json(path))
+        for row in {".parquet": _parquet, ".csv": _csv}.get(kind, _json)(path, said):
+            count += 1
+            yield row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            f"{path} cannot be read ({first_line(error)}): give the benchmark as it is published"
+            f"{said} cannot be read ({first_line(error)}): give the benchmark as it is published"
         ) from error
-    if not rows:
-        raise DataError(f"{path} has no rows: give the benchmark as it is published")
-    return rows
+    if not count:
+        raise DataError(f"{said} has no rows: give the benchmark as it is published")
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _csv(path: Path, said: str) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for at, values in enumerate(csv.DictReader(file), 1):
+            yield Row(f"{said}, row {at}", dict(values))
+
+
+def _parquet(path: Path, said: str) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         table = pq.read_table(path)
     except pa.ArrowException as error:
-        raise DataError(f"{path} is no Parquet file ({first_line(error)}): fetch it again") from error
+        raise DataError(f"{said} is no Parquet file ({first_line(error)}): fetch it again") from error
     for at, values in enumerate(table.to_pylist(), 1):
-        yield Row(f"{path}, row {at}", values)
+        yield Row(f"{said}, row {at}", values)
 
 
-def _json(path: Path) -> Iterator[Row]:
+def _json(path: Path, said: str) -> Iterator[Row]:
     """JSON lines, or one list of objects."""
-    text = path.read_text(encoding="utf-8-sig")
-    if text.lstrip().startswith("["):
-        listed = [(f"{path}, row {at}", v) for at, v in enumerate(_parsed(text, str(path)), 1)]
-    else:  # not `splitlines`: texts may hold other ends of lines, which JSON lets stand
-        lines = [(f"{path}, line {at}", line) for at, line in enumerate(text.split("\n"), 1) if line.strip()]
-        listed = [(where, _parsed(line, where)) for where, line in lines]
-    for where, values in listed:
-        if not isinstance(values, dict):
-            raise DataError(f"{where} is {str(values)[:SHOWN]!r}: expected a JSON object")
-        yield Row(where, values)
+    with path.open("rb") as file:
+        listed = file.read(1 << 16).removeprefix(BOM_UTF8).lstrip().startswith(b"[")
+    if not listed:
+        yield from _json_lines(path, said)
+        return
+    rows = enumerate(_parsed(path.read_text(encoding="utf-8-sig"), said), 1)
+    yield from [Row(f"{said}, row {at}", _object(values, f"{said}, row {at}")) for at, values in rows]
+
+
+def _json_lines(path: Path, said: str) -> Iterator[Row]:
+    """Lines that end in a line feed only: texts may hold other ends of lines, which JSON lets stand."""
+    with path.open("rb") as file:
+        start = 0
+        for at, line in enumerate(file, 1):
+            where, mark = f"{said}, line {at}", len(BOM_UTF8) if at == 1 and line.startswith(BOM_UTF8) else 0
+            if text := line[mark:].decode("utf-8").strip():
+                place = Place(path, start + mark, len(line) - mark)
+                yield Row(where, _object(_parsed(text, where), where), place)
+            start += len(line)
+
+
+def _object(values: Any, where: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise DataError(f"{where} is {str(values)[:SHOWN]!r}: expected a JSON object")
+    return values
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -167,11 +208,15 @@ def _parsed(text: str, where: str) -> Any:
 # ---------------------------------------------------------------- the hub
 
 
-def fetch_rows(name: str, source: Source) -> list[Row]:
+def fetch_rows(name: str, source: Source) -> Iterator[Row]:
     """The rows of a data set on the hub, or in its cache on this machine. Raises Unavailable with the one line that helps."""
     own_file = f"give a local file in `probes.benchmarks.{name}.path`"
+    files, listed = [], []
     try:
-        listed = load_from_hub(source)
+        if source.in_lines:
+            files = files_from_hub(source)
+        else:
+            listed = load_from_hub(source)
     except ImportError as error:
         raise Unavailable(
             f"{name} is skipped: {source.hub} is read with `datasets`, which is not here: "
@@ -183,11 +228,14 @@ def fetch_rows(name: str, source: Source) -> list[Row]:
         raise Unavailable(
             f"{name} is skipped: {source.address} could not be had ({first_line(error)}): {way}, or {own_file}"
         ) from error
-    return [Row(f"{source.address}, row {at}", values) for at, values in enumerate(listed, 1)]
+    for file in files:
+        yield from read_file(file, f"{source.address}, {file.name}")
+    for at, values in enumerate(listed, 1):
+        yield Row(f"{source.address}, row {at}", values)
 
 
 def load_from_hub(source: Source) -> list[dict[str, Any]]:
-    """What `datasets` reads. The only function here that touches the hub."""
+    """What `datasets` reads. Beside `files_from_hub`, the only function here that touches the hub."""
     import datasets
 
     if not source.files:
@@ -199,3 +247,17 @@ def load_from_hub(source: Source) -> list[dict[str, Any]]:
         data = datasets.load_dataset("csv", data_files=address, split="train", column_names=["prompt"], header=None)
         rows += [{**row, "category": Path(file).stem} for row in data.to_list()]
     return rows
+
+
+def files_from_hub(source: Source) -> list[Path]:
+    """The set's files in the hub's cache, fetched where they are not there; of a folder laid out as a repository, its own."""
+    if Path(source.hub).is_dir():
+        found = [Path(source.hub) / file for file in source.files]
+        if missing := [file.name for file in found if not file.is_file()]:
+            raise FileNotFoundError(f"there is no {missing[0]}")
+        return found
+    from huggingface_hub import hf_hub_download
+
+    return [
+        Path(hf_hub_download(source.hub, file, repo_type="dataset", revision=source.revision)) for file in source.files
+    ]

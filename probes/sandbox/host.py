@@ -46,7 +46,7 @@ def interpreter(program: str) -> Interpreter:
         libraries, packages = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise ConfigError(
-            f"`sandbox.python` {program!r} does not start ({first_line(error)}): give a Python 3.11+"
+            f"`probes.sandbox.python` {program!r} does not start ({first_line(error)}): give a Python 3.11+"
         ) from error
     return Interpreter(program, _there(libraries), _there(packages))
 

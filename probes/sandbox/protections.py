@@ -46,8 +46,8 @@ def refuse(found: Sequence[Protection], accepted: Sequence[str]) -> None:
     if missing:
         lacking = "; ".join(str(p) for p in missing)
         raise ConfigError(
-            f"code of a model is not run here: {lacking}. Grade the stored samples on a machine with Linux 6.2 or later, or, "
-            f"where nothing can be harmed, name it: sandbox.accept_missing: [{', '.join(p.name for p in missing)}]"
+            f"code of a model is not run here: {lacking}. Use a machine with Linux 6.2 or later, or, "
+            f"where nothing can be harmed, name it: probes.sandbox.accept_missing: [{', '.join(p.name for p in missing)}]"
         )
 
 
@@ -55,4 +55,4 @@ def check_names(accepted: Sequence[str]) -> None:
     """Raise ConfigError for a protection that does not exist."""
     for name in accepted:
         if name not in REQUIRED:
-            raise ConfigError(f"`sandbox.accept_missing` names {name!r}: {nearest(name, REQUIRED)}")
+            raise ConfigError(f"`probes.sandbox.accept_missing` names {name!r}: {nearest(name, REQUIRED)}")

@@ -45,9 +45,26 @@ class SandboxConfig:
     allow_code_execution: bool = False
     accept_missing: tuple[str, ...] = ()  # protections to do without on this machine, by name
     python: Path | None = None  # the interpreter to run it with; null: the one sftscope runs in
+    workers: int | None = None  # runs side by side; null: one a core that this process may use
+    test_s: float = 6.0  # of processor time for one test; twice as much by the clock
+    memory_mib: int = 2048  # address space of one run
+    program_s: float | None = None  # by the clock for all tests of one program; null: 7 a test, and 5
 
     def __post_init__(self) -> None:
         check_names(self.accept_missing)
+        for name, least in (("workers", 1), ("test_s", 0.1), ("memory_mib", 64), ("program_s", 0.1)):
+            value = getattr(self, name)
+            if value is not None and not least <= value < math.inf:
+                raise ConfigError(f"`probes.sandbox.{name}` is {value}: give {least} or more")
+
+    def seconds_for(self, tests: int) -> float:
+        """What a program may take by the clock for all its tests; unless it is said, what LiveCodeBench gives it."""
+        return self.program_s if self.program_s is not None else 7.0 * tests + 5.0
+
+    def settings(self) -> str:
+        """What of this decides a grade, beside the interpreter."""
+        whole = "" if self.program_s is None else f", {self.program_s:g} s a program"
+        return f"{self.test_s:g} s and {self.memory_mib} MiB a test{whole}"
 
 
 @dataclass(frozen=True)
@@ -267,13 +284,11 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
     """
     if not config.allow_code_execution:
         raise ConfigError(
-            "this benchmark runs code that the model wrote, and `allow_code_execution` is false: set it to true to run the code "
-            "in a sandbox (docs/code-execution.md), or leave the benchmark out"
+            "it runs code that the model wrote, and `probes.sandbox.allow_code_execution` is false: set it to true to run the "
+            "code in a sandbox (docs/code-execution.md), or leave the benchmark out"
         )
     if not sys.platform.startswith("linux"):
-        raise ConfigError(
-            f"code of a model is run on Linux only, this is {sys.platform}: grade the stored samples on a machine with Linux"
-        )
+        raise ConfigError(f"code of a model is run on Linux only, this is {sys.platform}: use a machine with Linux")
     sandbox = Sandbox(str(config.python or sys.executable))
     try:
         found = sandbox.protections()

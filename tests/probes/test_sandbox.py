@@ -400,7 +400,7 @@ def test_the_run_dies_with_the_process_that_watches_it():
 
 
 def test_code_is_not_run_unless_asked_for():
-    with pytest.raises(ConfigError, match=r"`allow_code_execution` is false: set it to true"):
+    with pytest.raises(ConfigError, match=r"`probes.sandbox.allow_code_execution` is false: set it to true"):
         open_sandbox(SandboxConfig())
 
 

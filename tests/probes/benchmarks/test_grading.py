@@ -42,6 +42,21 @@ def followed(item) -> str:
     return "A lamp stands by the red kite on the hill"
 
 
+PROGRAMS = {  # by a word of the problem
+    "sum": "a, b = map(int, input().split())\nprint(a + b)\nprint(2 * (a + b))",
+    "longest": (
+        "class Solution:\n    def longest(self, xs: List[int], k):\n"
+        "        return sorted(zip(xs, range(len(xs))), reverse=True)[:k]"
+    ),
+    "half": "n = int(input())\nprint(*[k / 2 for k in range(1, n + 1)])",
+}
+
+
+def program(item) -> str:
+    told = next(p for word, p in PROGRAMS.items() if word in item.prompt)
+    return f"Some lines will do:\n```python\n{told}\n```\nThat is all."
+
+
 # name -> (right, wrong, unparsable)
 ANSWERS = {
     "math500": (boxed, lambda i: "So it is $\\boxed{17}$.", lambda i: "I give up on this one."),
@@ -49,6 +64,7 @@ ANSWERS = {
     "aime25": (boxed, lambda i: "So it is $\\boxed{999}$.", lambda i: "It is \\boxed{\\frac{1}{2}}."),
     "gpqa_diamond": (letter, other_letter, lambda i: "All of them look alike to me."),
     "mmlu_pro": (letter, other_letter, lambda i: "The answer is K."),
+    "livecodebench": (program, lambda i: "```python\nprint(0)\n```", lambda i: "I would sort them, then print()."),
     "truthfulqa_choice": (letter, other_letter, lambda i: "A storm may come, or may not."),
     "halueval_qa": (said, said_otherwise, lambda i: "It depends on the map."),
     "halueval_dialogue": (said, said_otherwise, lambda i: "It depends on the song."),

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from benchmark_standins import AIME25, GPQA, HEX_PHI, MMLU_PRO, ROWS, XSTEST, load, write
@@ -29,6 +30,14 @@ BAD = [  # benchmark, field, value (... : left out), what the message has to say
     ("mmlu_pro", "answer", "K", "known: A, B"),
     ("mmlu_pro", "answer_index", 9, "the place of `answer`"),
     ("mmlu_pro", "category", 7, "a text"),
+    ("livecodebench", "question_content", " ", "a text"),
+    ("livecodebench", "public_test_cases", ..., "`public_test_cases`"),
+    ("livecodebench", "public_test_cases", "[{]", "a list of tests in JSON (Expecting"),
+    ("livecodebench", "private_test_cases", "[{]", "packed as they are published ("),
+    ("livecodebench", "metadata", "{}", "`func_name`, the method that functional tests call"),
+    ("livecodebench", "metadata", '{"func_name": "__import__(1)"}', "`func_name`"),
+    ("livecodebench", "metadata", "func", "an object in JSON"),
+    ("livecodebench", "starter_code", "", "whose method the tests call"),
     ("ifeval", "instruction_id_list", ["punctuation:no_coma"], "no_coma"),
     ("ifeval", "kwargs", [], "objects, one an instruction"),
     ("ifeval", "kwargs", [{"number_of_lamps": 3}] * 2, "what "),
@@ -50,6 +59,16 @@ BAD = [  # benchmark, field, value (... : left out), what the message has to say
 
 def test_a_malformed_row_is_tried_in_every_benchmark():
     assert {name for name, *_ in BAD} == set(BENCHMARKS)
+
+
+def test_the_page_names_every_benchmark_and_the_commit_it_is_read_at():
+    page = (Path(__file__).parents[3] / "docs" / "benchmarks.md").read_text()
+    for name, benchmark in BENCHMARKS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        assert benchmark.group in row
+        same = "the same" in row  # as the row above
+        assert same or benchmark.source.hub in row
+        assert same or (benchmark.source.revision or "")[:8] in row
 
 
 @pytest.mark.parametrize(("name", "field", "value", "said"), BAD)
