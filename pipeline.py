@@ -40,7 +40,7 @@ def train_run(recipe: Recipe, out: Path, *, resume: bool = False, quiet: bool = 
     make_records(recipe)
     extra = {
         "probes": to_mapping(recipe.probes),
-        "benchmarks": {name: origin(name, benchmark) for name, benchmark in recipe.probes.benchmarks.items()},
+        "asked": {name: origin(name, benchmark) for name, benchmark in recipe.probes.benchmarks.items()},
         "arm": to_mapping(recipe.arm) if recipe.arm else None,
     }
     # No probes to run inside, no hook: training does not wait for checkpoints, and may be sharded.
@@ -104,7 +104,7 @@ def open_probe_run(
         "fetched": [c.remote.address for c in checkpoints if c.remote is not None],
         "primaries": {"declared": [], "sha256": content_key([], length=64)},
         "probes": to_mapping(config),
-        "benchmarks": {name: origin(name, benchmark) for name, benchmark in config.benchmarks.items()},
+        "asked": {name: origin(name, benchmark) for name, benchmark in config.benchmarks.items()},
     }
     create_run(out, info)
     return Run(out), checkpoints, config

@@ -9,8 +9,7 @@ import numpy as np
 
 from .alerts import Alert, finish_rate_collapsed, length_surging, refusal_collapsed
 from .record import Run
-
-HARMFUL = ("harmful", "harmful_unseen")  # domains whose requests are to be refused
+from .requests import HARMFUL
 
 
 def checkpoint_alerts(run: Run, step: int) -> list[Alert]:

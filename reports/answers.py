@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..dynamics.findings.wording import listing, plain_name
+from ..dynamics.refusal.refusal import BEHAVIOUR, asked_of
 from .overview import signed
 from .source import Source
 from .tables import interval
@@ -93,15 +94,12 @@ def _train_on(advice: Mapping[str, Any] | None) -> Answer | None:
 def _refusal(source: Source, by_id: Mapping[str, Mapping[str, Any]]) -> Answer:
     question, finding = "What happened to refusal?", by_id.get("mechanism:refusal")
     if finding is None:
-        harmful = [d for d in source.phases if source.groups.get(d) == "safety"]
-        why = "its verdicts stand beside" if harmful else "no harmful requests were asked"
+        asked = [d for d in source.phases if source.groups.get(d) == "safety"]
+        why = "its verdicts stand beside" if asked else "no harmful requests were asked"
         return Answer(question, "Not measured", f"The probe `refusal` has no two checkpoints here; {why}.")
-    rates = (
-        ("refusal_rate", "harmful", "harmful requests refused"),
-        ("helpful_rate", "safe", "safe look-alikes helped with"),
-        ("over_refusal_rate", "safe", "safe look-alikes refused"),
-    )
-    ends = [f"{label} {told}" for metric, domain, label in rates if (told := _first_and_last(source, metric, domain))]
+    harmful, safe = asked_of(source.run)
+    rates = {"refusal_rate": harmful, "helpful_rate": safe, "over_refusal_rate": safe}
+    ends = [f"{BEHAVIOUR[m]} {told}" for m, domain in rates.items() if (told := _first_and_last(source, m, domain))]
     short = str(finding["details"].get("reading") or "").rstrip(".")
     diagnosis = by_id.get("mechanism:refusal-diagnosis")
     told = f" Cause, by interventions: {_diagnosed(diagnosis)}." if diagnosis is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -17,7 +18,7 @@ from .traces import GROUP_ORDER, LONGEST_PROMPT, interleave
 
 PAGE_BYTES, FILE_BYTES = 6_000_000, 30_000_000  # of responses in the report, and in a file of their own beside it
 PAGE_STEPS, FILE_STEPS = 24, 64  # checkpoints there
-VERDICTS = ("right", "wrong", "unfinished", "unreadable")
+VERDICTS = ("right", "wrong", "unfinished", "unreadable", "ungraded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ def collect(source: Source, most_bytes: int, most_steps: int) -> Responses | Non
     )
 
 
-_EVERY_VERDICT = ((1.0, "stop"), (0.0, "stop"), (0.0, "length"), (0.0, "stop", 0.0))  # strict, finish, parsed
+_EVERY_VERDICT = (  # strict, finish, parsed
+    (1.0, "stop"), (0.0, "stop"), (0.0, "length"), (0.0, "stop", 0.0), (math.nan, "stop"),
+)  # fmt: skip
 
 
 def _kept_steps(source: Source, domain: str) -> list[int]:
@@ -103,6 +106,7 @@ class _Shelf:
     """One domain's responses at the steps that are taken, of the items that have a chance to be shown."""
 
     domain: str
+    graded: bool
     kept: int  # items with a response in the run folder
     order: list[str]
     prompts: dict[str, str]
@@ -112,15 +116,16 @@ class _Shelf:
 
     @classmethod
     def read(cls, source: Source, domain: str, steps: list[int], room: int) -> _Shelf:
-        strict = source.run.items(domain, "strict")
-        parsed = source.run.items(domain, "parsed") if "parsed" in source.run.item_metrics(domain) else None
         last = samples_of(source, domain, steps[-1])
         assert last is not None  # these are the steps that have samples
+        graded = "strict" in source.run.item_metrics(domain)
+        strict = source.run.items(domain, "strict") if graded else pd.DataFrame(math.nan, last.index, steps)
+        parsed = source.run.items(domain, "parsed") if "parsed" in source.run.item_metrics(domain) else None
         order = [item for item in _by_change(strict, source.turning_step(domain)) if item in last.index]
         typical = last["text"].str.len().clip(upper=2 * LONGEST).mean() + 60
         candidates = order[: max(1, int(room / (typical * len(steps))))]  # the rest would not fit: it is not even read
         prompts = {i: _prompt(str(last.at[i, "prompt"])) for i in candidates}
-        shelf = cls(domain, len(order), candidates, prompts, {i: [] for i in candidates}, False)
+        shelf = cls(domain, graded, len(order), candidates, prompts, {i: [] for i in candidates}, False)
         for step in steps:
             shelf._take(source, step, strict, parsed)
         return shelf
@@ -136,7 +141,7 @@ class _Shelf:
         columns = (wanted.index, wanted["text"], wanted["finish"], wanted["token_ids"])
         for item, text, finish, ids in zip(*columns, strict=True):
             score = scores.get(item)
-            if score is None or pd.isna(score):
+            if score is None or (self.graded and pd.isna(score)):
                 continue
             verdict = verdict_of(self.domain, score, finish, reads.get(item, 1.0))
             what = (str(text), (spans or {}).get(item, ()))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..dynamics.procedure.beyond_length import EVENTS, LENGTH, beyond_length_table
+from ..dynamics.requests import HARMFUL, SAFE
 from . import figures
 from .panels import BANDS, SHARE, Figure, by_domain, by_metric, concat, describe, make, ruled
 from .source import Source, heading
@@ -117,15 +118,19 @@ def payoff(source: Source) -> Figure | None:
 
 
 def refusal(source: Source) -> Figure | None:
-    lines = (
-        ("refusal_rate", "Harmful requests", "refused"),
-        ("harmful_compliance_rate", "Harmful requests", "helped with"),
-        ("over_refusal_rate", "Safe look-alikes", "refused"),
-        ("helpful_rate", "Safe look-alikes", "helped with"),
+    kinds = (
+        (HARMFUL, "harmful requests", {"refusal_rate": "refused", "harmful_compliance_rate": "helped with"}),
+        (SAFE, "safe look-alikes", {"over_refusal_rate": "refused", "helpful_rate": "helped with"}),
     )
+    parts = [
+        source.metric(metric, [domain]).assign(panel=f"{heading(domain)}|{what}", series=series)
+        for kind, what, lines in kinds
+        for domain in kind
+        for metric, series in lines.items()
+    ]
     return make(
         source,
-        concat([source.metric(metric).assign(panel=panel, series=series) for metric, panel, series in lines]),
+        concat(parts),
         id="refusal",
         section="Refusal",
         title="What is refused and what is helped with",

@@ -9,11 +9,11 @@ import pandas as pd
 
 from ..primaries import DeclaredAssociation, declared_associations
 from ..record import Run
+from ..requests import HARMFUL, spokesman
 from ..trajectories.trajectory import Trajectory, from_run
 
 INTERNAL = ("refusal_cosine_to_base", "refusal_gap_frozen", "refusal_auc_frozen")
 BEHAVIOURS = ("tokens", "thought", "backtracks")
-REFUSAL_DOMAIN = "harmful"  # its strict score is the share refused: a behaviour as well
 Layer = int | Literal["all"] | None  # None: the middle one
 
 
@@ -94,8 +94,9 @@ def _behaviours(
     trained = [d for d, t in trajectories.items() if t.group == "id_reasoning"]
     wanted = [(d, m) for d in dict.fromkeys([y_domain, *trained]) for m in BEHAVIOURS]
     found = {at: known[at] for at in wanted if at in known}
-    if REFUSAL_DOMAIN in trajectories and y_domain != REFUSAL_DOMAIN:  # a score is no explanation of itself
-        found[REFUSAL_DOMAIN, "strict"] = trajectories[REFUSAL_DOMAIN]
+    harmful = spokesman(HARMFUL, trajectories)  # its strict score is the share refused: a behaviour as well
+    if harmful and y_domain != harmful:  # a score is no explanation of itself
+        found[harmful, "strict"] = trajectories[harmful]
     return found
 
 

@@ -17,23 +17,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from ..association.series import REFUSAL_DOMAIN
 from ..errors import DataError
 from ..findings.wording import listing, step_list
 from ..statistics.intervals import LEVEL
 from ..statistics.joint import Blend, Draws, common_steps, resamples_for
 from ..trajectories.trajectory import Trajectory
 from .quantities import curve_of
-from .tradeoff import HELPFUL_DOMAIN
+from .tradeoff import members_of
 
-# Part -> which domains it is the mean of, by domain and group.
-PARTS = {
-    "id_reasoning": lambda domain, group: group == "id_reasoning",
-    "ood_reasoning": lambda domain, group: group == "ood_reasoning",
-    "refusal": lambda domain, group: domain == REFUSAL_DOMAIN,
-    "helpful": lambda domain, group: domain == HELPFUL_DOMAIN,
-    "general": lambda domain, group: group == "general",
-}
+PARTS = ("id_reasoning", "ood_reasoning", "refusal", "helpful", "general")
 COLUMNS = ["step", "part", "domains", "value", "lo", "hi", "change", "change_lo", "change_hi", "n"]
 STATUS = ["undominated", "p_undominated", "certainty", "not_separated_from"]
 
@@ -73,8 +65,8 @@ def frontier_of(trajectories: Mapping[str, Trajectory]) -> Frontier | None:
 def part_blends(trajectories: Mapping[str, Trajectory]) -> list[Blend]:
     """Means over the domains of each part that was measured; of domains that share no checkpoint none."""
     found = []
-    for part, wanted in PARTS.items():
-        curves = [curve_of(t) for d, t in trajectories.items() if len(t.steps) and wanted(d, t.group)]
+    for part in PARTS:
+        curves = [curve_of(trajectories[d]) for d in members_of(part, trajectories) if len(trajectories[d].steps)]
         if curves and (steps := sorted(set.intersection(*({int(s) for s in c.steps} for c in curves)))):
             found.append(Blend(part, tuple(c.at(steps) for c in curves)))
     return found

@@ -7,20 +7,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..association.series import REFUSAL_DOMAIN
 from ..errors import DataError, RecordError, nearest
 from ..findings.evidence import row_estimate
 from ..record import Run
+from ..requests import HARMFUL, SAFE, spokesman
 from ..statistics.joint import Blend, Curve, curve_of_estimates, curve_of_items
 from ..trajectories.trajectory import PRESENCE, Trajectory, from_aggregates, from_run
 from ..types import GROUPS
 from .preference import Name, mistake
-from .tradeoff import HELPFUL_DOMAIN
 
 REASONING = "reasoning"  # both groups of reasoning domains together
 REFUSED = "refused"  # per item: the answer is a refusal
 OVER_REFUSAL = "over_refusal_rate"
-ALIASES = {"refusal": REFUSAL_DOMAIN, "helpful": HELPFUL_DOMAIN, "over_refusal": HELPFUL_DOMAIN}
+ALIASES = {"refusal": HARMFUL, "helpful": SAFE, "over_refusal": SAFE}
 SCORES = ("strict", "lenient", "correct", "score_strict", "score_lenient")  # more is better; of others nobody can say
 SCORE = "score_strict"
 
@@ -42,7 +41,7 @@ class Quantities:
     def names(self) -> list[str]:
         """Names that this run can be asked for, without those of metrics."""
         groups = [g for g in (*GROUPS, REASONING) if self._members(g)]
-        aliases = [a for a, domain in ALIASES.items() if domain in self.trajectories]
+        aliases = [a for a in ALIASES if self._named(a) in self.trajectories]
         return [*groups, *aliases, *self.trajectories]
 
     def blend(self, name: Name, text: str) -> Blend:
@@ -62,7 +61,7 @@ class Quantities:
         return name.of != "over_refusal" and (not name.metric or name.metric in SCORES)
 
     def domains_of(self, name: Name) -> list[str]:
-        return self._members(name.of) or [ALIASES.get(name.of, name.of)]
+        return self._members(name.of) or [self._named(name.of)]
 
     # ------------------------------------------------------------ parts
 
@@ -73,7 +72,7 @@ class Quantities:
             if not self._members(name.of):
                 mistake(text, name.at, f"this run measured no domain of the group {name.of!r}; {self._near(name.of)}")
             return Blend(str(name), self._aligned([self._metric(d, name, text) for d in self._members(name.of)]))
-        domain = ALIASES.get(name.of, name.of)
+        domain = self._named(name.of)
         if domain not in self.trajectories:
             stands = f" (the domain {domain!r})" if domain != name.of else ""
             mistake(text, name.at, f"this run measured no {name.of!r}{stands}; {self._near(name.of)}")
@@ -83,6 +82,11 @@ class Quantities:
         if not name.metric or name.metric in (PRESENCE, SCORE):
             return Blend(str(name), (self._score(domain),))
         return Blend(str(name), (self._metric(domain, name, text),))
+
+    def _named(self, name: str) -> str:
+        """The domain that a name stands for, whether it was asked or not."""
+        kind = ALIASES.get(name)
+        return name if kind is None else spokesman(kind, self.trajectories) or kind[0]
 
     def _members(self, group: str) -> list[str]:
         groups = ("id_reasoning", "ood_reasoning") if group == REASONING else (group,)

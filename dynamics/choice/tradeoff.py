@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ..association.series import REFUSAL_DOMAIN
 from ..findings.evidence import files_of
 from ..findings.wording import listing, signed
 from ..record import Run
 from ..refusal.refusal import over_refusal_rose
+from ..requests import HARMFUL, SAFE, spokesman
 from ..trajectories.phases import Phase
 from ..trajectories.trajectory import Trajectory
 from ..types import Estimate, Finding
 
-HELPFUL_DOMAIN = "safe"
+SPOKEN_FOR = {"refusal": HARMFUL, "helpful": SAFE}
 
 
 def tradeoff_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: Mapping[str, Phase]) -> Finding | None:
     """Last checkpoint against base: reasoning beside refusal, harmless compliance and general ability. None without
     two of them."""
     changes: dict[str, tuple[Estimate, list[str]]] = {}
-    for label, wanted in _PARTS.items():
-        members = [d for d, t in trajectories.items() if phases[d].band is not None and wanted(d, t.group)]
+    for part, label in _LABELS.items():
+        members = [d for d in members_of(part, trajectories) if phases[d].band is not None]
         if members:
             changes[label] = (mean_of_independent([trajectories[d].difference(-1) for d in members]), members)
     if len(changes) < 2:
@@ -53,13 +53,21 @@ def tradeoff_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: M
     )
 
 
-_PARTS = {
-    "in-domain reasoning": lambda domain, group: group == "id_reasoning",
-    "out-of-domain reasoning": lambda domain, group: group == "ood_reasoning",
-    "refusal of harmful requests": lambda domain, group: domain == REFUSAL_DOMAIN,
-    "harmless compliance": lambda domain, group: domain == HELPFUL_DOMAIN,
-    "general ability": lambda domain, group: group == "general",
+_LABELS = {
+    "id_reasoning": "in-domain reasoning",
+    "ood_reasoning": "out-of-domain reasoning",
+    "refusal": "refusal of harmful requests",
+    "helpful": "harmless compliance",
+    "general": "general ability",
 }
+
+
+def members_of(part: str, trajectories: Mapping[str, Trajectory]) -> list[str]:
+    """The domains that a part of the trade-off is the mean of: a group's, or those that stand for refusal and for help."""
+    if part in SPOKEN_FOR:
+        domain = spokesman(SPOKEN_FOR[part], trajectories)
+        return [domain] if domain else []
+    return [d for d, t in trajectories.items() if t.group == part]
 
 
 def mean_of_independent(estimates: list[Estimate]) -> Estimate:

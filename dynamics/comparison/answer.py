@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..findings.wording import GROUP_LABELS, listing, number, plain_name, signed, with_interval
+from ..requests import HARMFUL, SAFE, spokesman
 from ..types import Estimate
 from .conditional import ConditionalTable
 from .pairs import PairComparison
@@ -15,7 +16,7 @@ from .repetition import Repetition
 
 MOST_SENTENCES = 6
 MOST_NAMED = 4  # of a list in a sentence; how many more there are is said
-_SAFETY = {"harmful": "R", "safe": "H"}
+_SAFETY = {"R": HARMFUL, "H": SAFE}
 _ANSWERS = {
     "procedure": "procedure",
     "style": "its look alone",
@@ -177,11 +178,11 @@ def _refusal(scores: pd.DataFrame, findings: pd.DataFrame) -> list[str]:
     if scores.empty:
         return []
     told = []
-    known = scores[scores["domain"].isin(_SAFETY) & (scores["group"] == "safety")]
+    known = scores[scores["group"] == "safety"]
     for arm, mine in known.groupby("arm", sort=False):
         parts = []
-        for domain, words in _SAFETY.items():
-            rows = mine[mine["domain"] == domain].sort_values("step")
+        for words, kind in _SAFETY.items():
+            rows = mine[mine["domain"] == spokesman(kind, set(mine["domain"]))].sort_values("step")
             if len(rows) > 1:
                 first, last = (_estimate(r, "value", "method") for r in (rows.iloc[0], rows.iloc[-1]))
                 parts.append(f"{words} {number(first.value)} to {with_interval(last)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from ..requests import HARMFUL, SAFE
 from ..types import Estimate
 
 GROUP_LABELS = {
@@ -15,12 +16,7 @@ GROUP_LABELS = {
     "ungrouped": "no group given",
 }
 # What the strict score of a safety domain is a share of; elsewhere it is the share of right answers.
-SCORE_LABELS = {
-    "harmful": "share refused",
-    "harmful_unseen": "share refused",
-    "safe": "share helped",
-    "safe_unseen": "share helped",
-}
+SCORE_LABELS = dict.fromkeys(HARMFUL, "share refused") | dict.fromkeys(SAFE, "share helped")
 
 
 def plain_name(domain: str) -> str:

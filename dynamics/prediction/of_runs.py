@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ..association.arms import check_distinct
-from ..association.series import INTERNAL, REFUSAL_DOMAIN, middle
+from ..association.series import INTERNAL, middle
 from ..errors import DataError
 from ..findings.wording import bounds, listing, number, plain_name
 from ..record import Run
+from ..requests import HARMFUL, spokesman
 from ..trajectories.trajectory import PRESENCE, from_run
 from ..types import Estimate, Finding
 from .early_warning import COLUMNS, LEADS, NULL, early_warning
@@ -118,7 +119,7 @@ def _table(run: Run, layer: int | None) -> pd.DataFrame:
         "id_score": _mean_series(run, inside, PRESENCE),
         "length": _mean_series(run, outside, "tokens"),
         "backtracks": _mean_series(run, inside, "backtracks"),
-        "refusals": _mean_series(run, [d for d in groups if d == REFUSAL_DOMAIN], PRESENCE),
+        "refusals": _mean_series(run, [d for d in groups if d == spokesman(HARMFUL, groups)], PRESENCE),
     }
     drift = (measured_series(run, name) for name in DRIFT)
     columns["l2_drift"] = next((d for d in drift if len(d)), pd.Series(dtype=float))

@@ -1,7 +1,7 @@
 // The trace browser: an item at two checkpoints, side by side. What a model wrote becomes text nodes, never markup.
 (() => {
   "use strict";
-  const SIGNS = { right: "✓", wrong: "✗", unfinished: "…", unreadable: "?" };
+  const SIGNS = { right: "✓", wrong: "✗", unfinished: "…", unreadable: "?", ungraded: "–" };
 
   function browse(root) {
     const all = JSON.parse(document.getElementById(root.dataset.traces).textContent);
@@ -38,7 +38,7 @@
       part("step", side).textContent = `Step ${all.steps[step]}${all.steps[step] === 0 ? " (base)" : ""}`;
       const badge = part("verdict", side);
       badge.textContent = `${SIGNS[name]} ${domain().words[verdict]}`;
-      badge.className = `badge ${name === "right" ? "good" : "bad"}`;
+      badge.className = `badge ${{ right: "good", ungraded: "open" }[name] ?? "bad"}`;
       const found = counts.flatMap((n, k) => (n ? [`${n} ${all.kinds[k]}${n > 1 ? "s" : ""}`] : []));
       part("tokens", side).textContent = [`${tokens} tokens`, ...found].join(", ");
       write(part("think", side), think);

@@ -64,7 +64,7 @@ def test_refusals_are_reported_by_what_was_asked(probed):
 
 
 def test_the_record_says_where_questions_come_from(probed):
-    origins = json.loads((probed.path / "run.json").read_text())["benchmarks"]
+    origins = json.loads((probed.path / "run.json").read_text())["asked"]
     assert origins["xstest_safe"]["path"].endswith("xstest.jsonl")
     assert origins["gpqa_diamond"]["revision"] == "not pinned"
 
