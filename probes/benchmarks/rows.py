@@ -30,6 +30,7 @@ class Source:
     revision: str | None = None  # a commit; None: whatever is newest
     files: tuple[str, ...] = ()  # headless CSV files of one column, where the set is no table
     gated: bool = False
+    options: tuple[tuple[str, Any], ...] = ()  # further arguments to `datasets.load_dataset`, by name
 
     @property
     def page(self) -> str:
@@ -191,7 +192,10 @@ def load_from_hub(source: Source) -> list[dict[str, Any]]:
     import datasets
 
     if not source.files:
-        return datasets.load_dataset(source.hub, source.subset, split=source.split, revision=source.revision).to_list()
+        options = dict(source.options)
+        return datasets.load_dataset(
+            source.hub, source.subset, split=source.split, revision=source.revision, **options
+        ).to_list()
     revision = f"@{source.revision}" if source.revision else ""
     rows = []
     for file in source.files:
