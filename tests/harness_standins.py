@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from benchmark_standins import IFEVAL
+from benchmark_standins import IFEVAL, write
+from sftscope.probes.benchmarks import BenchmarkConfig, make_benchmark
 
 GSM8K = [
     {
@@ -105,3 +107,9 @@ TASKS: dict[str, tuple[list[dict[str, Any]], list[Any]]] = {
 
 def answers_to(task: str, row: dict[str, Any]) -> list[str]:
     return [a if isinstance(a, str) else a(row) for a in TASKS[task][1]]
+
+
+def ask(task: str, folder: Path, made: list[dict[str, Any]] | None = None, **config: Any):
+    """The task over its stand-ins, or over rows of the test's own."""
+    file = write(folder / f"{task}.jsonl", TASKS[task][0] if made is None else made)
+    return make_benchmark(f"lm_eval_{task}", BenchmarkConfig(path=file, **config))

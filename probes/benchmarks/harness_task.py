@@ -6,6 +6,7 @@ task's stop strings, then the task's filter, then its `process_results`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import numbers
 import random
@@ -21,7 +22,8 @@ from .harness_documents import documents, made, unreadable
 from .rows import Row, Source, Unavailable
 
 FALLBACK = "[invalid]"  # what the harness's filters give where they find no answer
-TRIED = 5  # documents on which it is found out which metrics say right or wrong
+TRIED = 3  # documents on which it is found out which metrics say right or wrong
+TEXTS, LONGEST = 8, 400  # of a document that are tried as answers, and the longest, in characters
 ADDED = " and something else beside"
 
 
@@ -59,30 +61,28 @@ class HarnessTask(Benchmark):
 
     def question(self, row: Row) -> Question:
         doc = dict(row.values)
-        try:
-            text, target = self._task.doc_to_text(doc), self._task.doc_to_target(doc)
-            asked = self._task.fewshot_context(doc, num_fewshot=self._shots)
-        except ImportError as error:
-            raise Unavailable(f"{self.name} is skipped: {first_line(error)}") from error
-        except Exception as error:
-            raise unreadable(row, self.task, error) from error
-        self._no_nulls(row, text, target)
+        text, target = self._read_by_task(row, doc)
+        for name in [n for n, v in doc.items() if v is None]:  # which a template prints as `None`, and says nothing
+            other = self._read_by_task(row, {**doc, name: ""})
+            if any(a != b and "None" in str(a) for a, b in zip((text, target), other, strict=True)):
+                raise row.wrong(name, "a value")
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"{row.where}: {self.task} makes the question {text!r} of it: expected a text")
         if target is None or (target in ("", []) and not self._settings.get("process_results")):
             raise DataError(f"{row.where}: {self.task} makes the answer {target!r} of it: expected one")
+        asked = self._read_by_task(row, doc, whole=True)
         return Question({"question": asked}, {"doc": doc, "target": target}, (text, _plain(doc)))
 
-    def _no_nulls(self, row: Row, text: Any, target: Any) -> None:
-        """Raise DataError where the question or the answer prints a missing value: templates write `None` and say nothing."""
-        for name in [n for n, v in row.values.items() if v is None]:
-            other = {**row.values, name: ""}
-            try:
-                now = self._task.doc_to_text(other), self._task.doc_to_target(other)
-            except Exception as error:
-                raise row.wrong(name, "a value") from error
-            if any(a != b and "None" in str(a) for a, b in zip((text, target), now, strict=True)):
-                raise row.wrong(name, "a value")
+    def _read_by_task(self, row: Row, doc: dict[str, Any], *, whole: bool = False) -> Any:
+        """The question and the answer that the task makes of a document, or the whole prompt. Raises DataError with the row."""
+        try:
+            if whole:
+                return self._task.fewshot_context(doc, num_fewshot=self._shots)
+            return self._task.doc_to_text(doc), self._task.doc_to_target(doc)
+        except ImportError as error:
+            raise Unavailable(f"{self.name} is skipped: {first_line(error)}") from error
+        except Exception as error:
+            raise unreadable(row, self.task, error) from error
 
     # -- what is right
 
@@ -142,7 +142,7 @@ class HarnessTask(Benchmark):
         tried: dict[str, list[Any]] = {}
         trouble: Exception | None = None
         for item in self._items[:TRIED]:
-            for answer in _trials(item.reference["target"]):
+            for answer in _trials(item.reference):
                 for name in [f.name for f in self._task._filters]:
                     doc = item.reference["doc"]
                     try:
@@ -229,11 +229,24 @@ def _metric(name: str, wanted: str | None, ups: Sequence[str], tried: dict[str, 
     )
 
 
-def _trials(target: Any) -> Iterator[str]:
-    """Answers that show a metric of degrees: the right one, with words beside it, half of it, and none."""
-    right = str(target[0] if isinstance(target, list | tuple) and target else target)
-    words = right.split()
-    yield from (right, right + ADDED, " ".join(words[: max(len(words) // 2, 1)]), "0", "")
+def _trials(reference: dict[str, Any]) -> Iterator[str]:
+    """Answers that show a metric of degrees: right ones, with words beside them, half of them, and none.
+
+    Right ones stand in the target or, where a task's target is not what it scores against, elsewhere in the document.
+    """
+    texts = [t for t in (*_texts(reference["target"]), *_texts(reference["doc"])) if 0 < len(t) <= LONGEST]
+    for text in list(dict.fromkeys(texts))[:TEXTS]:
+        words = text.split()
+        yield from (text, text + ADDED, " ".join(words[: max(len(words) // 2, 1)]))
+    yield from ("0", "")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+    elif value is not None:
+        yield str(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -253,15 +266,12 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-class _seeded:
+@contextlib.contextmanager
+def _seeded(text: str) -> Iterator[None]:
     """Python's random numbers drawn from a text, and given back: some scorers guess where they read no answer."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __enter__(self) -> None:
-        self.state = random.getstate()
-        random.seed(self.text)
-
-    def __exit__(self, *_: object) -> None:
-        random.setstate(self.state)
+    state = random.getstate()
+    random.seed(text)
+    try:
+        yield
+    finally:
+        random.setstate(state)
