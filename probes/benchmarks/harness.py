@@ -149,10 +149,12 @@ def _functions(value: Any) -> Iterator[Path]:
     if isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _functions(one)
-    elif isinstance(value, str) and value.startswith("/") and "\n" not in value:
-        file = Path(value.rpartition(".")[0] + ".py")
-        if len(value) < 1000 and file.is_file():
-            yield file
+    elif isinstance(value, str) and value.startswith("/") and "\n" not in value and len(value) < 1000:
+        folder, _, dotted = value.rpartition("/")
+        inside = dotted.rpartition(".")[0].replace(".", "/") + ".py"
+        for file in (Path(folder) / inside, _root().parents[1] / inside):  # beside the task, or a module of the package
+            if file.is_file():
+                yield file
 
 
 def _other(task: str, plain: Settings) -> str:
