@@ -46,7 +46,7 @@ def quietly() -> Iterator[None]:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
+        logging.disable(logging.ERROR)
         try:
             yield
         finally:
@@ -83,9 +83,9 @@ def find_task(task: str) -> Settings:
     try:
         with quietly():
             settings = load_yaml(file)
-    except (ImportError, AssertionError) as error:  # some tasks assert the version of a package
+    except (Exception, SystemExit) as error:  # what tasks do while they are imported: assert versions, fetch, give up
         raise Unavailable(
-            f"{name} is skipped: the task needs a package that is not here ({first_line(error)})"
+            f"{name} is skipped: the task needs something that is not here ({first_line(error)})"
         ) from error
     if "langdetect" in sys.modules:
         sys.modules["langdetect"].DetectorFactory.seed = 0  # else the language of a short text is drawn anew each time

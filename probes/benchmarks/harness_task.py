@@ -10,6 +10,7 @@ import contextlib
 import copy
 import numbers
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ FALLBACK = "[invalid]"  # what the harness's filters give where they find no ans
 TRIED = 3  # documents on which it is found out which metrics say right or wrong
 TEXTS, LONGEST = 8, 400  # of a document that are tried as answers, and the longest, in characters
 ADDED = " and something else beside"
+_DEGREES = re.compile(r"f1|fscore|bleu|rouge|chrf")  # metrics that may seem to know 0 and 1 alone on a few documents
 
 
 class HarnessTask(Benchmark):
@@ -42,7 +44,10 @@ class HarnessTask(Benchmark):
         self._shots = _shots(self.name, self._settings, config.fewshot)
         self.source = _source(self.name, self._settings, config)
         super().__init__(config)
-        tried = self._tried()
+        self._trouble: Exception = ValueError("it gives no metric")
+        tried = self._tried(self._items[:TRIED])
+        if not tried:
+            raise self._unscored(self._items[0], self._trouble)
         ups = [metric for metric, up in self._task.higher_is_better().items() if up]
         self.metric = _metric(self.name, config.metric, ups, tried)
         number = (self._settings.get("metadata") or {}).get("version", "unversioned")
@@ -117,7 +122,9 @@ class HarnessTask(Benchmark):
             except Exception as error:
                 if type(error) is LookupError:  # NLTK's
                     raise DataError(f"{self.name}: its scorer needs data of NLTK ({first_line(error)})") from error
-                return False, {}
+                if not self._tried([item]):  # the document, and not this answer
+                    raise self._unscored(item, error) from error
+                return False, {}  # thousands of scorers: what one trips over has not its form
         first = found[0] if isinstance(found, list | tuple) and found else found
         return bool(first) and first not in self._fallbacks, values
 
@@ -137,14 +144,13 @@ class HarnessTask(Benchmark):
     def _values(self, doc: dict[str, Any], found: Any) -> dict[str, Any]:
         return dict(self._task.process_results(copy.deepcopy(doc), [found]))
 
-    def _tried(self) -> dict[str, list[Any]]:
-        """What every "<metric>,<filter>" gives for answers that are right, partly right and empty."""
+    def _tried(self, items: Sequence[Item]) -> dict[str, list[Any]]:
+        """What every "<metric>,<filter>" gives for answers that are right, partly right and empty; nothing where all fail."""
         tried: dict[str, list[Any]] = {}
-        trouble: Exception | None = None
-        for item in self._items[:TRIED]:
+        for item in items:
+            doc = item.reference["doc"]
             for answer in _trials(item.reference):
                 for name in [f.name for f in self._task._filters]:
-                    doc = item.reference["doc"]
                     try:
                         with _seeded(item.id):
                             values = self._values(doc, self._filtered(doc, answer, name))
@@ -153,16 +159,17 @@ class HarnessTask(Benchmark):
                             f"{self.name} is skipped: its scorer needs a package that is not here ({first_line(error)})"
                         ) from error
                     except Exception as error:  # noqa: BLE001  (some trip over an empty answer)
-                        trouble = error
+                        self._trouble = error
                         continue
                     for metric, value in values.items():
                         tried.setdefault(f"{metric},{name}", []).append(value)
-        if not tried:
-            raise ConfigError(
-                f"the scorer of {self.name} cannot be run ({type(trouble).__name__}: {first_line(trouble or ValueError())}): "
-                "choose another task"
-            )
         return tried
+
+    def _unscored(self, item: Item, error: Exception) -> DataError:
+        return DataError(
+            f"{self.name}: its scorer cannot be run on the question {item.prompt[-80:]!r} "
+            f"({type(error).__name__}: {first_line(error)}): give its data set's own columns, or choose another task"
+        )
 
 
 # ---------------------------------------------------------------- a task's settings
@@ -212,7 +219,7 @@ def _fallbacks(settings: dict[str, Any]) -> set[Any]:
 
 def _metric(name: str, wanted: str | None, ups: Sequence[str], tried: dict[str, list[Any]]) -> str:
     """The "<metric>,<filter>" that says what is right: the one asked for, or the first that is 0 or 1 wherever it was tried."""
-    usable = [k for k, values in tried.items() if all(map(_is_binary, values))]
+    usable = [k for k, values in tried.items() if all(map(_is_binary, values)) and not _DEGREES.search(k)]
     ordered = [k for m in ups for k in usable if k.rpartition(",")[0] == m]
     if not ordered:
         there = ", ".join(dict.fromkeys(k.rpartition(",")[0] for k in tried))

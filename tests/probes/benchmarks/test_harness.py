@@ -151,19 +151,30 @@ def test_degrees_that_show_late_stop_the_grading(tmp_path, monkeypatch):
 def test_what_a_scorer_trips_over_is_wrong_and_what_it_lacks_is_said(tmp_path, monkeypatch):
     domain = ask("gsm8k", tmp_path)
     item = domain.items("probe", 2)[0]
+    real = domain._task.process_results
 
-    def failing(error):
+    def failing(error, on):
         def process_results(doc, found):
-            raise error
+            if found[0] in on:
+                raise error
+            return real(doc, found)
 
         monkeypatch.setattr(domain._task, "process_results", process_results)
-        return domain.grade(item, done("#### 3"))
+        return domain.grade(item, done("#### 333"))
 
-    grade = failing(IndexError("list index out of range"))
+    index = IndexError("list index out of range")
+    grade = failing(index, ["333"])
     assert (grade.finished, grade.parsed, grade.correct, grade.lenient) == (True, False, False, False)
     for error in (ImportError("No module named 'rouge'"), LookupError("Resource punkt not found")):
         with pytest.raises(DataError, match="its scorer needs"):
-            failing(error)
+            failing(error, ["333"])
+
+    class All:
+        def __contains__(self, _):
+            return True
+
+    with pytest.raises(DataError, match=r"cannot be run on the question .*How many has she.*IndexError"):
+        failing(index, All())  # the document's fault, whatever the answer
 
 
 def test_a_scorer_that_guesses_guesses_the_same_each_time(tmp_path, monkeypatch):

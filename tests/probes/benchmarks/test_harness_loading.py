@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from benchmark_standins import write
+from benchmark_standins import done, write
 from harness_standins import DROP, GSM8K, MATH, NQ, SUBJECT, TASKS, ask
 from sftscope.dynamics.errors import ConfigError, DataError
 from sftscope.dynamics.settings import from_mapping, to_mapping
@@ -62,6 +62,26 @@ def test_rows_of_another_data_set_are_named_with_their_columns(tmp_path):
         made = [{column: "Which?", "target": "A"}, {column: "What?", "target": "B"}]
         with pytest.raises(DataError, match=rf"{task}.jsonl, line 1: {task} cannot read it .*not {column}, target"):
             ask(task, tmp_path, made)
+
+
+def test_rows_without_what_the_scorer_reads_are_not_asked(tmp_path):
+    made = [{"prompt": f"Write {k} lines.", "target": "x"} for k in range(3)]
+    with pytest.raises(DataError, match=r"lm_eval_ifeval: its scorer cannot be run .*KeyError: 'key'.*own columns"):
+        ask("ifeval", tmp_path, made)
+    one = [{**r, "instruction_id_list": ["made:up"]} if k else r for k, r in enumerate(TASKS["ifeval"][0])]
+    domain = ask("ifeval", tmp_path, one)
+    bad = next(i for i in domain.items("probe", 2) if i.reference["doc"]["instruction_id_list"] == ["made:up"])
+    with pytest.raises(DataError, match="its scorer cannot be run on the question"):
+        domain.grade(bad, done("A kite."))
+
+
+def test_a_task_that_gives_up_while_it_is_imported_is_skipped(monkeypatch, tmp_path):
+    from shutil import which
+
+    if which("swipl"):
+        pytest.skip("the program that slr_bench asks for is here")
+    with pytest.raises(Unavailable, match=r"lm_eval_slr_bench_basic is skipped: .*SWI-Prolog"):
+        ask("slr_bench_basic", tmp_path, GSM8K)
 
 
 def test_null_columns_that_are_not_printed_are_let_be(tmp_path):
