@@ -187,6 +187,16 @@ def test_a_scorer_that_guesses_guesses_the_same_each_time(tmp_path, monkeypatch)
     assert {domain.grade(i, done("#### 3")).correct for i in domain.items("probe", 6)} == {True, False}
 
 
+def test_a_filter_may_give_lists(tmp_path, monkeypatch):
+    domain = ask("gsm8k", tmp_path)
+    item = domain.items("probe", 2)[0]
+    monkeypatch.setattr(domain, "_filtered", lambda doc, answer, chosen: [["NOUN"], ["VERB"]])
+    monkeypatch.setattr(domain._task, "process_results", lambda doc, found: {"exact_match": 1.0})
+    assert domain.grade(item, done("x")).strict
+    monkeypatch.setattr(domain, "_filtered", lambda doc, answer, chosen: ["[invalid]"])
+    assert not domain.grade(item, done("x")).parsed
+
+
 def test_a_scorer_may_spoil_its_document(tmp_path, monkeypatch):
     domain = ask("gsm8k", tmp_path)
     item = domain.items("probe", 2)[0]

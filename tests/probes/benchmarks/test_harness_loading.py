@@ -90,6 +90,15 @@ def test_null_columns_that_are_not_printed_are_let_be(tmp_path):
     assert len(ask("mmlu_abstract_algebra_generative", tmp_path, SUBJECT).items("probe", 3)) == 3  # answers by number
 
 
+def test_null_columns_that_a_template_minds_are_let_be(tmp_path, monkeypatch):
+    text = "{% if hint is none %}No hint{% else %}{{hint['words'][0]}}{% endif %}: {{question}}"
+    settings = {**harness_task.find_task("gsm8k"), "doc_to_text": text}
+    monkeypatch.setattr(harness_task, "find_task", lambda task: settings)
+    made = [{**r, "hint": None if k % 2 else {"words": ["Add"]}} for k, r in enumerate(GSM8K)]
+    prompts = [i.prompt for i in ask("gsm8k", tmp_path, made).items("probe", 6)]
+    assert sum(p.startswith("No hint") for p in prompts) == sum(p.startswith("Add") for p in prompts) == 3
+
+
 def test_documents_that_a_task_picks_are_asked_and_named_as_its_own(tmp_path, monkeypatch):
     settings = harness_task.find_task("gsm8k")
     picked = {**settings, "process_docs": lambda table: table.filter(lambda doc: "Ann has 2 " not in doc["question"])}
