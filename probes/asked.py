@@ -69,8 +69,8 @@ def check_asked(config: Asking) -> None:
             )
         if name not in DOMAINS:
             raise ConfigError(f"unknown domain {name!r} in `probes.domains`: {nearest(name, DOMAINS)}")
-    for name in config.benchmarks:
-        check_name(name)
+    for name, benchmark in config.benchmarks.items():
+        check_name(name, benchmark)
         if name in own:
             raise ConfigError(
                 f"{name!r} is both in `probes.benchmarks` and in `probes.free_countdown`: rename the latter"

@@ -13,6 +13,9 @@ from .base import Benchmark, BenchmarkConfig
 from .choices import GPQADiamond, MMLUPro, TruthfulQAChoice
 from .gym import PREFIX, GymTask
 from .hallucination import HaluEvalDialogue, HaluEvalQA, HaluEvalSummarization
+from .harness import PREFIX as HARNESS
+from .harness import harness_version
+from .harness_task import HarnessTask
 from .ifeval import IFEval
 from .live_code import LiveCodeBench
 from .mathematics import Aime24, Aime25, Math500
@@ -46,17 +49,22 @@ for _benchmark in _ALL:
     BENCHMARKS[_benchmark.name] = _benchmark
 
 
-def check_name(name: str) -> None:
-    """Raise ConfigError, with the nearest names, where there is no such benchmark. Names after `gym_` are checked when made."""
-    if name not in BENCHMARKS and not name.startswith(PREFIX):
-        raise ConfigError(
-            f"unknown benchmark `probes.benchmarks.{name}`: {nearest(name, [*BENCHMARKS, f'{PREFIX}<task>'])}"
-        )
+def check_name(name: str, config: BenchmarkConfig) -> None:
+    """Raise ConfigError, with the nearest names, where there is no such benchmark, or where it has no such setting.
+
+    Names after `gym_` and `lm_eval_` are checked when made.
+    """
+    if name not in BENCHMARKS and not name.startswith((PREFIX, HARNESS)):
+        known = [*BENCHMARKS, f"{PREFIX}<task>", f"{HARNESS}<task>"]
+        raise ConfigError(f"unknown benchmark `probes.benchmarks.{name}`: {nearest(name, known)}")
+    for setting in ("metric", "fewshot", "group"):
+        if getattr(config, setting) and not name.startswith(HARNESS):
+            raise ConfigError(f"`probes.benchmarks.{name}.{setting}` is only for {HARNESS}<task>: leave it out")
 
 
 def default_cap(name: str, config: BenchmarkConfig) -> int:
     """The most tokens of a response, without loading anything."""
-    kind: type[Benchmark] | type[GymTask] = BENCHMARKS.get(name, GymTask)
+    kind: type[Benchmark] | type[GymTask] = BENCHMARKS.get(name, HarnessTask if name.startswith(HARNESS) else GymTask)
     return config.max_new_tokens or kind.max_new_tokens
 
 
@@ -65,7 +73,9 @@ def make_benchmark(name: str, config: BenchmarkConfig, sandbox: SandboxConfig | 
 
     Raises ConfigError, DataError that names the row, and Unavailable with the one line that helps.
     """
-    check_name(name)
+    check_name(name, config)
+    if name.startswith(HARNESS):
+        return HarnessTask(name.removeprefix(HARNESS), config)
     kind = BENCHMARKS.get(name)
     if kind is None:
         return GymTask(name.removeprefix(PREFIX), config)
@@ -74,11 +84,14 @@ def make_benchmark(name: str, config: BenchmarkConfig, sandbox: SandboxConfig | 
 
 def origin(name: str, config: BenchmarkConfig) -> dict[str, Any]:
     """Where a benchmark's questions come from, as run.json says it; `revision` is "not pinned" where none is fixed."""
-    check_name(name)
-    if name not in BENCHMARKS:
+    check_name(name, config)
+    if name.startswith(PREFIX):
         return {"generated": "reasoning-gym"}
     if config.path:
         return {"path": str(config.path)}
+    if name.startswith(HARNESS):  # the task's own data set, which only the harness knows
+        task = f"lm-eval {harness_version() or 'not installed'}, {name.removeprefix(HARNESS)}"
+        return {"task": task, "hub": config.hub or "the task's", "revision": config.revision or "not pinned"}
     source = BENCHMARKS[name].source
     pinned = config.revision or (None if config.hub else source.revision)
     return {
@@ -94,6 +107,7 @@ __all__ = [
     "Benchmark",
     "BenchmarkConfig",
     "GymTask",
+    "HarnessTask",
     "Unavailable",
     "check_name",
     "default_cap",

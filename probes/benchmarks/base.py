@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
-from typing import Any, ClassVar
+from typing import Any
 
 from ...dynamics.errors import ConfigError, DataError, nearest
 from ...dynamics.types import Group
@@ -30,6 +30,9 @@ class BenchmarkConfig:
     items: int | None = None  # questions; null: all (MMLU-Pro: 1,000; reasoning-gym: `probes.items`)
     max_new_tokens: int | None = None  # null: the benchmark's own
     prompt: str | None = None  # in place of the benchmark's own wording, with its {gaps}
+    metric: str | None = None  # of lm_eval_<task>: "<metric>" or "<metric>,<filter>"; null: the first that is 0 or 1
+    fewshot: int = 0  # of lm_eval_<task>: worked examples before the question, of those that the task writes out
+    group: Group | None = None  # of lm_eval_<task>; null: ood_reasoning
 
     def __post_init__(self) -> None:
         if self.path is not None and (self.hub or self.revision):
@@ -38,6 +41,8 @@ class BenchmarkConfig:
             raise ConfigError(f"`items` of a benchmark is {self.items}: give 2 or more, or null for all")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ConfigError(f"`max_new_tokens` of a benchmark is {self.max_new_tokens}: give 1 or more")
+        if self.fewshot < 0:
+            raise ConfigError(f"`fewshot` of a benchmark is {self.fewshot}: give 0 or more")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Benchmark(ABC):
 
     name: str
     group: Group
-    source: ClassVar[Source]
+    source: Source
     prompt: str  # with {gaps}
     grader: str  # what grades, with its version: part of every result's key, and not of the responses'
     max_new_tokens: int = 32_768  # as published (docs/benchmarks.md)
@@ -100,10 +105,12 @@ class Benchmark(ABC):
             raise ConfigError(f"{self.name} has only {len(self._items)} distinct questions, {n} were asked for")
         return self._items[:n]
 
+    def _rows(self) -> list[Row]:
+        return read_file(self.config.path) if self.config.path else fetch_rows(self.name, self.from_hub)
+
     def _read(self) -> list[Item]:
-        rows = read_file(self.config.path) if self.config.path else fetch_rows(self.name, self.from_hub)
         found: dict[str, Item] = {}
-        for row in rows:
+        for row in self._rows():
             question = self.question(row)
             if question is not None:
                 key = content_id(self.name, json.dumps(question.content, ensure_ascii=False))

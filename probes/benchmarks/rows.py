@@ -31,6 +31,7 @@ class Source:
     revision: str | None = None  # a commit; None: whatever is newest
     files: tuple[str, ...] = ()  # where the set is no table: headless CSV files of one column, or JSONL files
     gated: bool = False
+    options: tuple[tuple[str, Any], ...] = ()  # further arguments to `datasets.load_dataset`, by name
 
     @property
     def in_lines(self) -> bool:
@@ -239,7 +240,10 @@ def load_from_hub(source: Source) -> list[dict[str, Any]]:
     import datasets
 
     if not source.files:
-        return datasets.load_dataset(source.hub, source.subset, split=source.split, revision=source.revision).to_list()
+        options = dict(source.options)
+        return datasets.load_dataset(
+            source.hub, source.subset, split=source.split, revision=source.revision, **options
+        ).to_list()
     revision = f"@{source.revision}" if source.revision else ""
     rows = []
     for file in source.files:

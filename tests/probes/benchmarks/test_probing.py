@@ -84,3 +84,30 @@ def test_another_grader_measures_anew_from_the_same_samples(tmp_path, micro_fold
     assert [p.name for p in again.missing(checkpoint)] == ["scores"]
     again.measure(checkpoint)
     assert sorted((run / "samples").rglob("*.zst")) == samples
+
+
+def test_a_task_of_the_harness_is_answered_once_and_graded_as_often_as_one_likes(tmp_path, micro_folder):
+    pytest.importorskip("lm_eval")
+    run, checkpoint = tmp_path / "run", Checkpoint(0, micro_folder)
+    create_run(run, {"config_hash": "x"})
+    asked = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"num_words": None}]}
+    file = write(tmp_path / "i.jsonl", [{"key": k, "prompt": r["prompt"], **asked} for k, r in enumerate(XSTEST)])
+
+    def planner(metric):
+        benchmark = BenchmarkConfig(path=file, max_new_tokens=4, metric=metric, group="general")
+        return Planner(
+            run,
+            checkpoint,
+            ProbeConfig(probes=("scores",), during=(), domains=(), benchmarks={"lm_eval_ifeval": benchmark}),
+        )
+
+    rows = planner(None).measure(checkpoint)
+    assert {r.domain for r in rows} == {"lm_eval_ifeval"}
+    assert {"score_strict", "finish_rate", "parse_rate"} <= {r.metric for r in rows}
+    samples = sorted((run / "samples").rglob("*.zst"))
+    assert len(samples) == 1
+    assert planner("prompt_level_strict_acc").missing(checkpoint) == []  # the one taken where none is named
+    other = planner("prompt_level_loose_acc")
+    assert [p.name for p in other.missing(checkpoint)] == ["scores"]
+    other.measure(checkpoint)
+    assert sorted((run / "samples").rglob("*.zst")) == samples
