@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .axes import choices, step_axis, with_axes
-from .tables import interval
+from .tables import interval, one_row_each
 
 # Okabe & Ito (2008): told apart with any kind of colour vision; without the yellow and black, which vanish on a background.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
@@ -55,8 +55,9 @@ def multiples(
     another one, `rules`
     (columns at, what) draws vertical lines, and `mark` in the table names points to be marked (a key of `MARKS`). Without
     `points` there are lines alone, of many steps and without intervals. `axes` (index: steps) holds what a page can put in
-    the place of steps.
+    the place of steps. Raises ValueError where two rows share panel, series and step.
     """
+    one_row_each(table, ["panel", "series", "step"])
     x = step_axis(steps)
     rules = None if rules is None else with_axes(rules, axes, at="at")
     scale = alt.Scale(domain=list(domain), nice=False) if domain else alt.Scale(zero=False)

@@ -65,7 +65,27 @@ def test_a_figure_can_be_saved_as_svg_without_a_browser(drawn):
 def test_panels_follow_the_order_of_the_groups(drawn):
     (order,) = find(drawn["scores"].chart.to_dict()["facet"], "sort")
     names = [panel.split("|")[0] for panel in order]
-    assert names == ["Countdown", "Calculation", "Path", "Subset sum", "Facts", "Instructions", "Harmful", "Safe"]
+    answers = ["Countdown", "Calculation", "Path", "Subset sum", "Facts", "Instructions"]
+    assert names == [*answers, "Harmful", "Harmful unseen", "Safe"]
+
+
+def test_two_rows_in_one_place_are_a_mistake_that_is_told():
+    """Two domains of harmful requests in one panel were drawn over each other, and the table kept the second."""
+    twice = pd.concat([long(panels=("a|x",), series="refused"), long(steps=(4,), panels=("a|x",), series="refused")])
+    told = r"2 rows have panel 'a\|x', series 'refused', step 4"
+    with pytest.raises(ValueError, match=told):
+        figures.multiples(twice, title="t", description="d", y="share", steps=[0, 4])
+    with pytest.raises(ValueError, match=told):
+        by_step(twice, ["panel", "series"])
+
+
+def test_each_domain_of_harmful_requests_has_a_panel(run, drawn):
+    panels = [p.split("|")[0] for p in next(find(drawn["refusal"].chart.to_dict()["facet"], "sort"))]
+    assert panels == ["Harmful", "Harmful unseen", "Safe"]
+    truth = Run(run).measurements(metric="refusal_rate", domain="harmful_unseen").set_index("step")["value"]
+    data = pd.DataFrame(next(iter(drawn["refusal"].chart.to_dict()["datasets"].values())))
+    part = data[data["panel"].str.startswith("Harmful unseen") & (data["series"] == "refused")]
+    assert part.set_index("step")["value"].to_dict() == pytest.approx(truth.to_dict(), abs=1e-4)
 
 
 def test_step_zero_is_on_the_axis_and_early_steps_have_room():

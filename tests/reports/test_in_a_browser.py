@@ -44,6 +44,24 @@ def test_nothing_is_cut_or_covered(file, open_page, width):
         assert found.misplaced() == []
 
 
+WRITTEN = "() => [...document.querySelectorAll('.chart svg text')].map((t) => t.textContent)"
+
+
+def test_every_x_axis_is_drawn_with_numbers_alone(page, open_page):
+    with open_page(page) as found:
+        names = found.page.eval_on_selector_all('[name="x-axis"]', "all => all.map((one) => one.value)")
+        assert names == ["step", "epoch", "tokens", "cumulative_lr"]
+        for name in [*names[1:], "step"]:
+            found.page.check(f'[name="x-axis"][value="{name}"]')
+            found.page.wait_for_function(
+                f"() => [...document.querySelectorAll('.chart')].every((c) => c.dataset.as.endsWith(' {name}'))"
+            )
+            written = found.page.evaluate(WRITTEN)
+            assert len(written) > 100
+            assert not [text for text in written if "NaN" in text or "undefined" in text], name
+        assert not found.console
+
+
 def test_the_checks_find_what_is_wrong(tmp_path, open_page):
     bad = tmp_path / "bad.html"
     bad.write_text(
