@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ..dynamics.comparison.compare import Comparison
 from ..dynamics.errors import ConfigError
-from ..dynamics.storage import whole_file
+from ..dynamics.storage import no_formula, whole_file
 from .document import spec_of
 from .panels import Figure
 from .source import Source
@@ -39,7 +38,6 @@ VERDICTS = (
     "smallest_detectable_dip",
     "n",
 )
-_FORMULA = re.compile(r"^(?=[=+\-@\t\r])")
 
 
 def export_figures(run: Path | str, folder: Path, axis: Axis = "step") -> list[Path]:
@@ -170,7 +168,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    return _FORMULA.sub("'", value) if isinstance(value, str) else value
+    return no_formula(value)
 
 
 def _write(path: Path, content: str | bytes) -> Path:
