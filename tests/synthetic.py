@@ -191,7 +191,7 @@ def _write_scores(path: Path, step: int, key: str, at: Mapping[str, Mapping[str,
                         "metric": metric,
                         "value": column,
                         "domain": domain,
-                        "group": GROUPS[domain],
+                        "group": GROUPS.get(domain, "general"),
                     }
                 )
             )
