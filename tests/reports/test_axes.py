@@ -22,7 +22,7 @@ TITLES = {
 # The titles under a figure's x-axis, the centres of its points in the first panel, and where its vertical rules stand.
 SEEN = """(id) => {
   const svg = document.querySelector(`#figure-${id} svg`);
-  const titles = [...svg.querySelectorAll(".role-axis-title text")].map((t) => t.textContent);
+  const titles = [...svg.querySelectorAll(".role-axis-title text")].map((t) => (t.querySelector("tspan") ?? t).textContent);
   const x = (e) => e.getBoundingClientRect().left + e.getBoundingClientRect().width / 2;
   const panel = svg.querySelector("g.mark-symbol.role-mark");
   const points = panel ? [...panel.querySelectorAll("path")].map(x) : [];
