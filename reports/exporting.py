@@ -123,12 +123,19 @@ def data_of(spec: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of what a figure draws, with each row's place on every axis."""
     sets = spec["datasets"]
     rows = sets.get(spec.get("data", {}).get("name")) or max(sets.values(), key=len)
-    drawn = [name for name in rows[0] if name not in ("colour", "estimate")]
+    drawn = [name for name in rows[0] if name not in _DRAWING]
     others = {
         one["name"]: one["at"] for one in spec["usermeta"].get("axes") or [] if "at" in one and one["name"] not in drawn
     }
-    table = [[*(row[n] for n in drawn), *(at[str(row["step"])] for at in others.values())] for row in rows]
+    table = [[*(_one_line(row[n]) for n in drawn), *(at[str(row["step"])] for at in others.values())] for row in rows]
     return [*drawn, *others], table
+
+
+_DRAWING = ("colour", "estimate", "name")  # columns that hold no number and name no row
+
+
+def _one_line(value: Any) -> Any:
+    return value.replace("|", ", ") if isinstance(value, str) else value
 
 
 def verdicts(source: Source) -> list[tuple[Any, ...]]:
