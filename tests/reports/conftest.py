@@ -96,6 +96,29 @@ def page(run, tmp_path_factory) -> Path:
     return write_report(run, tmp_path_factory.mktemp("page") / "report.html")
 
 
+LONG = "long" * 30
+TURNED = "a|b\u202edcba"
+
+
+@pytest.fixture(scope="session")
+def named_run(tmp_path_factory, synthetic) -> Path:
+    """A run with names that try: a long one without spaces, one that splits and turns, two that look alike; none fits a shell."""
+    few = dict.fromkeys(("path", "subset_sum", "calculation", "facts", "instructions", "safe"))
+    curves = few | dict.fromkeys((LONG, TURNED, "twin_a", "twin a"), (0.7, 0.3))
+    path = synthetic.make_run(
+        tmp_path_factory.mktemp("named") / "x; touch pwned", steps=(0, 4, 16), n=30, layers=2, curves=curves
+    )
+    analyze(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def named_page(named_run, tmp_path_factory) -> Path:
+    from sftscope.reports import write_report
+
+    return write_report(named_run, tmp_path_factory.mktemp("named_page") / "report.html")
+
+
 @pytest.fixture(scope="session")
 def long_page(tmp_path_factory) -> Path:
     """A page from 64 checkpoints of 36 layers."""
