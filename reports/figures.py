@@ -42,6 +42,7 @@ def multiples(
     y: str,
     steps: Sequence[int],
     domain: Bounds | None = None,
+    least: Bounds | None = None,
     base: bool = False,
     level: float | None = None,
     rules: pd.DataFrame | None = None,
@@ -50,7 +51,8 @@ def multiples(
 ) -> alt.FacetChart:
     """A panel for each `panel`, in the order of their first rows: lines with interval bands over steps.
 
-    `y` is the axis title with its unit; without `domain` every panel has its own scale. `colour` in the table colours whole
+    `y` is the axis title with its unit; without `domain` every panel has its own scale, which spans `least` at the
+    least. `colour` in the table colours whole
     panels; `series` draws several lines, told apart by colour, shape and dash. `base` rules in the value at step 0, `level`
     another one, `rules`
     (columns at, what) draws vertical lines, and `mark` in the table names points to be marked (a key of `MARKS`). Without
@@ -88,6 +90,10 @@ def multiples(
         ]
         layers.append(dot.encode(x=x, y=value, color=colour, tooltip=tips, **_only(paint, "shape")))
         layers += _marked(table, x, value)
+    if least and not domain:
+        layers.append(_unseen(pd.DataFrame({"value": least})).encode(y=value))
+    if len(set(table["step"])) < len(set(steps)):  # a figure of fewer checkpoints, even of one, has the room of all
+        layers.append(_unseen(with_axes(pd.DataFrame({"step": [min(steps), max(steps)]}), axes)).encode(x=x))
     panels = list(dict.fromkeys(table["panel"]))
     facet = alt.Facet("panel:N", sort=panels, title=None, header=_HEADER)
     table = with_axes(table, axes)
@@ -165,6 +171,11 @@ def _only(paint: dict[str, Any], name: str) -> dict[str, Any]:
 def _level(at: float) -> alt.Chart:
     """A dashed line across each panel: drawn once, and not once a row of the data."""
     return alt.Chart(pd.DataFrame({"level": [at]})).mark_rule(strokeDash=[3, 3], color=INK, opacity=0.65)
+
+
+def _unseen(ends: pd.DataFrame) -> alt.Chart:
+    """Lines that nobody sees, at the ends that an axis must reach."""
+    return alt.Chart(ends).mark_rule(opacity=0)
 
 
 def _vertical(rules: pd.DataFrame, x: alt.X) -> list[alt.Chart]:

@@ -155,6 +155,7 @@ def differences(found: Comparison) -> Iterator[Figure]:
             y="difference, points",
             steps=steps,
             level=0.0,
+            least=(-10.0, 10.0),  # the band of two runs that are alike would fill its panel
         )
         shown = _paired(found) + rest
         of = by_step(mine, ["panel", "series"], digits=1)

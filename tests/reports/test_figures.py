@@ -98,6 +98,16 @@ def test_step_zero_is_on_the_axis_and_early_steps_have_room():
     assert [0, 1, 2, 4] in list(find(spec, "values"))
 
 
+def test_a_figure_of_one_checkpoint_has_the_room_of_all():
+    """Its ticks lay over each other."""
+    spec = figures.multiples(long(steps=(0,)), title="t", description="d", y="share", steps=[0, 4, 16]).to_dict()
+    svg = vl_convert.vegalite_to_svg(spec)
+    places = {
+        text: x for x, text in re.findall(r'transform="translate\(([-0-9.]+),[-0-9.]+\)"[^>]*>(0|4|16)</text>', svg)
+    }
+    assert len(set(places.values())) == 3
+
+
 def test_the_axis_suits_the_schedule():
     doubling, even = [0, *(2**k for k in range(10))], list(range(0, 640, 10))
     assert step_scale(doubling)[0].to_dict()["type"] == "symlog"
