@@ -145,7 +145,7 @@ def verdict_rows(source: Source) -> list[VerdictRow]:
             last, margin = number(float(end["score"])), number(float(end["margin"]))
             change = signed(*(float(end[k]) for k in ("diff", "diff_lo", "diff_hi")))
         label = GROUP_LABELS.get(group, group) if group in GROUPS else group
-        rows.append(VerdictRow(heading(domain), label, base, last, change, margin, verdict, sign, tone))
+        rows.append(VerdictRow(source.name_of(domain), label, base, last, change, margin, verdict, sign, tone))
     return rows
 
 
@@ -207,7 +207,7 @@ def recipe_text(source: Source) -> str:
     """What the run was asked for, as the file that `sftscope train` and `sftscope probe --config` take; "" where the record
     does not hold it."""
     info = source.run.info
-    parts: dict[str, Any] = {"train": info["config"]} if _trained(info) else {}
+    parts: dict[str, Any] = {"train": info["config"]} if trained(info) else {}
     parts |= {name: info[name] for name in ("probes", "arm") if info.get(name)}
     if "arm" in parts and "train" in parts:
         made = [_HELDOUT.fullmatch(Path(str(p)).name) for p in (info["config"]["data"].get("heldout") or {}).values()]
@@ -221,7 +221,7 @@ def commands(source: Source) -> str:
     lines: list[list[str]] = []
     if info.get("source"):  # scores from elsewhere
         return "\n".join(map(shlex.join, [["sftscope", "analyze", str(info["source"]), "-o", run], [*_REPORT, run]]))
-    if _trained(info):
+    if trained(info):
         lines = [["sftscope", "train", RECIPE, "-o", run], ["sftscope", "probe", run]]
     elif info.get("sources"):
         settings = ["--config", RECIPE] * bool(info.get("probes"))
@@ -233,7 +233,7 @@ _REPORT = ("sftscope", "report")
 _HELDOUT = re.compile(r"heldout-.+-(\d+)-[0-9a-f]{6}\.jsonl")  # rows made beside an arm
 
 
-def _trained(info: Mapping[str, Any]) -> bool:
+def trained(info: Mapping[str, Any]) -> bool:
     config = info.get("config")
     return isinstance(config, dict) and {"model", "data"} <= set(config)
 

@@ -91,6 +91,7 @@ def render(source: Source, responses: Responses | None, beside: str) -> str:
         commands=overview.commands(source),
         recipe=overview.recipe_text(source),
         recipe_file=overview.RECIPE,
+        trained=overview.trained(source.run.info),
         record=overview.record_text(source),
     )
 

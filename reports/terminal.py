@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import overview
 from .answers import answers
-from .source import Source, heading
+from .source import Source
 from .tables import number
 from .text import visible
 
@@ -61,7 +61,7 @@ def score_table(source: Source, width: int = 100) -> Table:
     from rich.text import Text
 
     scores = source.bands.pivot_table(index="domain", columns="step", values="score", dropna=False)
-    longest = max(len(heading(d)) for d in scores.index)
+    longest = max(len(source.name_of(d)) for d in scores.index)
     spark = min(len(scores.columns), 32)
     room = max(2, (width - longest - spark - 24) // (2 + max(4, *(len(str(s)) for s in scores.columns))))
     columns = _some(list(scores.columns), room)
@@ -78,10 +78,10 @@ def score_table(source: Source, width: int = 100) -> Table:
         if domain not in scores.index:
             continue
         values = scores.loc[domain]
-        verdict = verdicts[heading(domain)]
+        verdict = verdicts[source.name_of(domain)]
         label = Text(f"{verdict.sign} {verdict.verdict}", style=STYLES[verdict.tone])
         cells = [number(float(values[s])) for s in columns]
-        table.add_row(Text(visible(heading(domain))), *cells, sparkline([float(v) for v in values][-spark:]), label)
+        table.add_row(Text(source.name_of(domain)), *cells, sparkline([float(v) for v in values][-spark:]), label)
     return table
 
 

@@ -13,6 +13,7 @@ from sftscope.reports import figures
 from sftscope.reports.axes import step_scale, ticks
 from sftscope.reports.gallery import gallery
 from sftscope.reports.layer_maps import heat_map
+from sftscope.reports.overview import verdict_rows
 from sftscope.reports.source import Source
 from sftscope.reports.tables import by_step, interval, number, thinned
 
@@ -202,7 +203,9 @@ def test_names_neither_turn_nor_split_a_panel_and_lookalikes_stay_apart(named_ru
             assert all(row.get("panel", "").count("|") <= 1 for row in data)
     (scores,) = [f for f in gallery(Source(named_run)) if f.id == "scores"]
     panels = {panel.split("|")[0] for panel in scores.chart.to_dict()["facet"]["sort"]}
-    assert {"A¦b[U+202E]dcba", "Twin a (twin_a)", "Twin a (twin a)"} <= panels
+    apart = {"A¦b[U+202E]dcba", "Twin a (twin_a)", "Twin a (twin a)"}
+    assert apart <= panels
+    assert apart <= {row.domain for row in verdict_rows(Source(named_run))}
 
 
 def test_a_band_of_differences_that_touches_no_zero_is_drawn_as_such(run, drawn):
