@@ -105,7 +105,7 @@ class Benchmark(ABC):
             raise ConfigError(f"{self.name} has only {len(self._items)} distinct questions, {n} were asked for")
         return self._items[:n]
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> Iterable[Row]:
         return read_file(self.config.path) if self.config.path else fetch_rows(self.name, self.from_hub)
 
     def _read(self) -> list[Item]:

@@ -30,7 +30,8 @@ class AlpacaEval(_OpenEnded):
     """
 
     name = "alpaca_eval"
-    source = Source("tatsu-lab/alpaca_eval", "eval", "alpaca_eval")
+    # The hub's loading script is one that `datasets` no longer runs: it reads this file.
+    source = Source("tatsu-lab/alpaca_eval", "eval", "alpaca_eval", files=("alpaca_eval.json",))
     prompt = "{instruction}"
 
     def question(self, row: Row) -> Question:

@@ -29,14 +29,16 @@ class Source:
     split: str
     subset: str | None = None  # the hub's "config"
     revision: str | None = None  # a commit; None: whatever is newest
-    files: tuple[str, ...] = ()  # where the set is no table: headless CSV files of one column, or JSONL files
+    files: tuple[
+        str, ...
+    ] = ()  # where `datasets` reads no table: headless CSV files of one column, JSONL or JSON files
     gated: bool = False
     options: tuple[tuple[str, Any], ...] = ()  # further arguments to `datasets.load_dataset`, by name
 
     @property
-    def in_lines(self) -> bool:
-        """Whether it is published as JSONL files, which are read from where they lie."""
-        return bool(self.files) and all(file.endswith(".jsonl") for file in self.files)
+    def in_json(self) -> bool:
+        """Whether it is published as JSONL or JSON files, which are read from where they lie."""
+        return bool(self.files) and all(file.endswith((".jsonl", ".json")) for file in self.files)
 
     @property
     def page(self) -> str:
@@ -214,7 +216,7 @@ def fetch_rows(name: str, source: Source) -> Iterator[Row]:
     own_file = f"give a local file in `probes.benchmarks.{name}.path`"
     files, listed = [], []
     try:
-        if source.in_lines:
+        if source.in_json:
             files = files_from_hub(source)
         else:
             listed = load_from_hub(source)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from benchmark_standins import AIME25, GPQA, HEX_PHI, MMLU_PRO, ROWS, XSTEST, load, write
 from sftscope.dynamics.errors import ConfigError, DataError
+from sftscope.dynamics.requests import HARMFUL, SAFE
 from sftscope.dynamics.settings import from_mapping, to_mapping
 from sftscope.probes.asked import domains_of, items_of, questions_key
 from sftscope.probes.benchmarks import BENCHMARKS, BenchmarkConfig, Unavailable, make_benchmark, origin, rows
@@ -336,3 +337,18 @@ def test_items_are_as_many_as_the_benchmark_says(tmp_path):
         config = ProbeConfig(domains=(), items=5, benchmarks={"mmlu_pro": BenchmarkConfig(path=file, items=items)})
         domains = domains_of(config)
         assert len(items_of(config, domains)["mmlu_pro"]) == count
+
+
+def test_a_set_whose_loading_script_is_no_longer_run_is_read_from_its_file(tmp_path):
+    (tmp_path / "alpaca_eval.json").write_text(json.dumps(ROWS["alpaca_eval"]))
+    domain = make_benchmark("alpaca_eval", BenchmarkConfig(hub=str(tmp_path)))
+    assert {i.prompt for i in domain.items("probe", 2)} <= {row["instruction"] for row in ROWS["alpaca_eval"]}
+    with pytest.raises(Unavailable, match=r"alpaca_eval is skipped: .* could not be had"):
+        make_benchmark("alpaca_eval", BenchmarkConfig(hub=str(tmp_path / "nowhere")))
+
+
+def test_the_analysis_knows_every_benchmark_of_requests():
+    kinds = {name: kind.requests for name, kind in BENCHMARKS.items() if hasattr(kind, "requests")}
+    assert {n for n, what in kinds.items() if what == "harmful"} <= set(HARMFUL)
+    assert {n for n, what in kinds.items() if what == "safe"} <= set(SAFE)
+    assert len(kinds) >= 4

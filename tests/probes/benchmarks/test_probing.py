@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import yaml
 from benchmark_standins import write
-from sftscope.cli import probe
+from safetensors.torch import load_file, save_file
+from sftscope.cli import main, probe
 from sftscope.dynamics.record import Run, create_run
 from sftscope.probes import organisms
 from sftscope.probes.benchmarks import BenchmarkConfig
@@ -67,6 +69,42 @@ def test_the_record_says_where_questions_come_from(probed):
     origins = json.loads((probed.path / "run.json").read_text())["asked"]
     assert origins["xstest_safe"]["path"].endswith("xstest.jsonl")
     assert origins["gpqa_diamond"]["revision"] == "not pinned"
+
+
+@pytest.fixture(scope="module")
+def analysed(probed, tmp_path_factory):
+    """A base that refuses, and after it one that lost its weights by a fifth; a set that no rule grades beside the others."""
+    folder = tmp_path_factory.mktemp("analysed")
+    for step, share in ((0, 1.0), (10, 0.8)):
+        there = shutil.copytree(organisms.folder("qwen3-0.2m"), folder / "models" / f"checkpoint-{step}")
+        weights = load_file(there / "model.safetensors")
+        save_file({k: w * share for k, w in weights.items()}, there / "model.safetensors", {"format": "pt"})
+        (there / "manifest.json").unlink(missing_ok=True)
+    config = yaml.safe_load((probed.path.parent / "config.yaml").read_text())
+    open_ended = write(folder / "open.jsonl", [{"instruction": row["prompt"], "dataset": "own"} for row in XSTEST])
+    config["probes"]["benchmarks"]["alpaca_eval"] = {"path": str(open_ended), "max_new_tokens": 24}
+    config["probes"]["probes"].append("spans")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    probe((str(folder / "models"),), out=folder / "run", config=folder / "config.yaml", workers=1)
+    return folder / "run"
+
+
+def test_a_run_of_benchmarks_alone_is_analysed_reported_shown_and_pushed(analysed, capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for command in ("analyze", "report", "show", "push"):
+        assert main([command, str(analysed)]) == 0, capsys.readouterr().err
+    findings = {f["id"]: f for f in Run(analysed).findings()}
+    refusal = findings["mechanism:refusal"]
+    assert refusal["domain"] == "xstest_unsafe"
+    first, last = (
+        Run(analysed).measurements(metric="refusal_rate", domain="xstest_unsafe").set_index("step").loc[s]
+        for s in (0, 10)
+    )
+    assert (first["value"], last["value"]) == tuple(refusal["details"]["refusal_rate"].values())
+    assert "safe look-alikes helped with" in refusal["sentence"]
+    page = (analysed / "report.html").read_text()
+    assert "Harmful requests refused" in page
+    assert "not graded" in page  # alpaca_eval's answers can be read all the same
 
 
 def test_another_grader_measures_anew_from_the_same_samples(tmp_path, micro_folder):
