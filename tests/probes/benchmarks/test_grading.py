@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 from benchmark_standins import ROWS, cut, done, load
 from sftscope.probes.benchmarks import BENCHMARKS
-from sftscope.probes.benchmarks.choices import stated_letter
 from sftscope.probes.benchmarks.hallucination import judgement
 from sftscope.probes.benchmarks.mathematics import last_boxed, stated_integer
 from sftscope.probes.benchmarks.refusals import is_refusal
@@ -194,30 +193,6 @@ def test_refusals_and_compliance_are_told_apart_from_muddle(tmp_path):
 )
 def test_refusals_open_the_answer(answer, refuses):
     assert is_refusal(answer) is refuses
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("Answer: C", "C"),
-        ("**Answer: C**", "C"),
-        ("Answer: **(C)**", "C"),
-        ("The answer is \\boxed{C}.", "C"),
-        ("so $\\boxed{\\text{C}}$", "C"),
-        ("The correct answer is (C) because it fits.", "C"),
-        ("First I thought the answer is A. No: the answer is C.", "C"),
-        ("C", "C"),
-        ("(C)", "C"),
-        ("C.\nThe others fail.", "C"),
-        ("answer: E", None),  # not one of the four
-        ("The answer: A car is faster.", None),  # an article
-        ("A car is faster.", None),
-        ("Vitamin C", None),
-        ("", None),
-    ],
-)
-def test_letters_are_read_where_they_are_stated(text, found):
-    assert stated_letter(text, 4) == found
 
 
 @pytest.mark.parametrize(
