@@ -96,7 +96,8 @@ def loaded(request, tmp_path):
 def test_right_wrong_unparsable_and_truncated_answers_are_told_apart(loaded):
     domain, items, (right, wrong, unparsable) = loaded
     for item in items:
-        for text in (right(item), THOUGHT + right(item)):
+        opened_by_the_prompt = f"{wrong(item)} </think> {right(item)}"
+        for text in (right(item), THOUGHT + right(item), opened_by_the_prompt):
             grade = domain.grade(item, done(text))
             assert (grade.finished, grade.parsed, grade.correct, grade.strict, grade.lenient) == (True,) * 5, text
         grade = domain.grade(item, done(wrong(item)))
