@@ -56,16 +56,28 @@ class Math500(Benchmark):
     group: Group = "id_reasoning"
     source = Source("HuggingFaceH4/MATH-500", "test", revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be")
     prompt = PROMPT
-    grader = "math-verify-1"
+    grader = "math-verify-2"
     compare: Compare = staticmethod(by_math_verify)
 
     def __init__(self, config: BenchmarkConfig | None = None) -> None:
         if find_spec("math_verify") is None:
             raise Unavailable(f"{self.name} is skipped: it is graded by math-verify, which is not here: {INSTALL}")
+        self._rows: dict[str, Row] = {}  # by what is right there
         super().__init__(config)
+
+    def _read(self) -> list[Item]:
+        """Raises DataError for a row whose answer can be compared with nothing: at the start, and not at every grading."""
+        items = super()._read()
+        from .math_answers import unreadable
+
+        for answer in unreadable([item.reference["answer"] for item in items]):
+            raise self._rows[answer].wrong("answer", "an answer that math-verify can read")
+        self._rows.clear()
+        return items
 
     def question(self, row: Row) -> Question:
         problem, answer = row.text("problem"), row.text("answer")
+        self._rows.setdefault(answer, row)
         subject = row.optional_text("subject")
         return Question({"problem": problem}, {"answer": answer, "category": subject}, (problem, answer))
 

@@ -18,6 +18,7 @@ from sftscope.probes.planner import ProbeConfig
 
 BAD = [  # benchmark, field, value (... : left out), what the message has to say beside the row
     ("math500", "answer", "", "a text"),
+    ("math500", "answer", "\\frac{", "math-verify can read"),
     ("math500", "problem", ..., "`problem`"),
     ("aime24", "Answer", 1000, "from 0 to 999"),
     ("aime24", "Answer", "n/a", "whole number"),
