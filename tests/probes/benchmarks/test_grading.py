@@ -8,7 +8,7 @@ import pytest
 from benchmark_standins import ROWS, cut, done, load
 from sftscope.probes.benchmarks import BENCHMARKS
 from sftscope.probes.benchmarks.hallucination import judgement
-from sftscope.probes.benchmarks.mathematics import last_boxed, stated_integer
+from sftscope.probes.benchmarks.mathematics import last_boxed
 from sftscope.probes.benchmarks.refusals import is_refusal
 
 THOUGHT = "<think> Perhaps this, perhaps that. </think> "
@@ -59,7 +59,7 @@ def program(item) -> str:
 # name -> (right, wrong, unparsable)
 ANSWERS = {
     "math500": (boxed, lambda i: "So it is $\\boxed{17}$.", lambda i: "I give up on this one."),
-    "aime24": (boxed, lambda i: "So it is $\\boxed{999}$.", lambda i: "I give up on this one."),
+    "aime24": (boxed, lambda i: "So it is $\\boxed{1000}$.", lambda i: "I give up on this one."),
     "aime25": (boxed, lambda i: "So it is $\\boxed{999}$.", lambda i: "It is \\boxed{\\frac{1}{2}}."),
     "gpqa_diamond": (letter, other_letter, lambda i: "All of them look alike to me."),
     "mmlu_pro": (letter, other_letter, lambda i: "The answer is K."),
@@ -194,26 +194,6 @@ def test_refusals_and_compliance_are_told_apart_from_muddle(tmp_path):
 )
 def test_refusals_open_the_answer(answer, refuses):
     assert is_refusal(answer) is refuses
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("\\boxed{025}", 25),
-        ("\\boxed{25} or rather \\boxed{26}", 26),
-        ("\\boxed{\\text{25}}", 25),
-        ("\\boxed{m+n=25}", 25),
-        ("The answer is 25.", 25),
-        ("**Answer:** 25", 25),
-        ("\\boxed{2500}", None),
-        ("\\boxed{-3}", None),
-        ("\\boxed{25", None),
-        ("The answer is 2.5.", None),
-        ("I tried 25 of them.", None),
-    ],
-)
-def test_integers_are_read_where_they_are_boxed_or_stated(text, found):
-    assert stated_integer(text) == found
 
 
 def test_boxes_are_read_with_their_braces():
