@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 from benchmark_standins import ROWS, cut, done, load
 from sftscope.probes.benchmarks import BENCHMARKS
-from sftscope.probes.benchmarks.hallucination import judgement
 from sftscope.probes.benchmarks.mathematics import last_boxed
 from sftscope.probes.benchmarks.refusals import is_refusal
 
@@ -200,22 +199,6 @@ def test_boxes_are_read_with_their_braces():
     assert last_boxed("\\boxed{1} and \\boxed{\\frac{a}{b}}") == "\\frac{a}{b}"
     assert last_boxed("\\boxed{\\frac{a}{b}} then \\boxed{c") == "\\frac{a}{b}"
     assert last_boxed("nothing") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("Judgement: Yes", True),
-        ("**Judgment:** no", False),
-        ("Judgement: Yes? On reflection, Judgement: No", False),
-        ("Yes, it does.", True),
-        ("No.", False),
-        ("None of it can be told.", None),
-        ("There is no way to say yes.", None),
-    ],
-)
-def test_judgements_are_read_where_they_are_stated(text, found):
-    assert judgement(text) is found
 
 
 def test_a_grade_that_is_strict_is_lenient_too(loaded):
