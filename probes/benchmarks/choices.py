@@ -7,7 +7,7 @@ from typing import Any
 
 from ...dynamics.types import Group
 from ..domains import Grade, Item, Response
-from .base import LETTERS, Benchmark, Question, balanced, hash_of, so_far, strict_or_late
+from .base import LETTERS, Benchmark, Question, balanced, hash_of, same_text, so_far, strict_or_late
 from .letters import stated_letter
 from .rows import Row, Source
 
@@ -71,11 +71,14 @@ class GPQADiamond(Choices):
     group: Group = "ood_reasoning"
     source = Source("Idavidrein/gpqa", "train", "gpqa_diamond", gated=True)
 
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> Question | None:
         right, wrong = row.text("Correct Answer"), [f"Incorrect Answer {k}" for k in (1, 2, 3)]
-        for name in wrong:
-            if row.text(name) == right:
-                raise row.wrong(name, "another text than the correct answer")
+        options = [row.text(name) for name in ("Correct Answer", *wrong)]
+        for k, name in enumerate(wrong, 1):
+            if same_text(options[k], right):
+                return self.unusable(row, name, "another text than the correct answer")
+            if options[k] in options[1:k]:
+                return self.unusable(row, name, "another text than the other incorrect answers")
         return self.lettered(row.text("Question"), [right, *map(row.text, wrong)], 0, by_hash=True)
 
 
@@ -91,12 +94,18 @@ class MMLUPro(Choices):
     source = Source("TIGER-Lab/MMLU-Pro", "test", revision="3373e0b32277875b8db2aa555a333b78a08477ea")
     most = 1000
 
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> Question | None:
         options = row.texts("options", least=2, most=len(LETTERS))
         letters = LETTERS[: len(options)]
         right = letters.index(row.one_of("answer", letters))
         if "answer_index" in row.values and row.integer("answer_index") != right:
             raise row.wrong("answer_index", f"{right}, the place of `answer` {letters[right]!r}")
+        if options[right].upper() == "N/A":
+            return self.unusable(
+                row, "answer", f"an option that says something: {letters[right]} is {options[right]!r}"
+            )
+        if options.count(options[right]) > 1:
+            return self.unusable(row, "options", f"the right option, {options[right]!r}, once")
         return self.lettered(row.text("question"), options, right, by_hash=False, category=row.text("category"))
 
     def arranged(self, items: Sequence[Item]) -> list[Item]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...dynamics.types import Group
 from ..domains import Grade, Item, Response
-from .base import Benchmark, Question, hash_of, so_far, strict_or_late
+from .base import Benchmark, Question, hash_of, same_text, so_far, strict_or_late
 from .judgements import judgement
 from .rows import Row, Source
 
@@ -26,9 +26,11 @@ class _HaluEval(Benchmark):
     right: str
     hallucinated: str
 
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> Question | None:
         shown = {f: row.text(f) for f in self.fields}
         right, wrong = row.text(self.right), row.text(self.hallucinated)
+        if same_text(right, wrong):
+            return self.unusable(row, self.hallucinated, f"another text than `{self.right}`")
         content = (*shown.values(), right, wrong)
         yes = int(hash_of("shown", *content)[:8], 16) % 2 == 1
         return Question({**shown, "judged": wrong if yes else right}, {"hallucinated": yes}, content)

@@ -36,8 +36,8 @@ def judgement(text: str) -> bool | None:
     """What a text says: True for yes. None where it says neither, or both.
 
     The first of these that there is decides, by its last: a stated judgement or verdict, a box, a stated answer, a line at
-    the end or the beginning that says nothing else, the first word, and, as in the authors' harness, the one of "Yes" and "No" that
-    stands in the text where the other does not.
+    the end or the beginning that says nothing else, the first word, and, as in the authors' harness, the one of "Yes" and
+    "No" that stands in the text where the other does not.
     """
     said = plain(text)
     if found := list(_JUDGEMENTS.finditer(said)):
