@@ -8,6 +8,7 @@ import pytest
 import yaml
 from benchmark_standins import write
 from sftscope.cli import probe
+from sftscope.dynamics.errors import CheckpointError
 from sftscope.dynamics.record import Run, create_run
 from sftscope.probes import organisms
 from sftscope.probes.benchmarks import BenchmarkConfig
@@ -84,3 +85,14 @@ def test_another_grader_measures_anew_from_the_same_samples(tmp_path, micro_fold
     assert [p.name for p in again.missing(checkpoint)] == ["scores"]
     again.measure(checkpoint)
     assert sorted((run / "samples").rglob("*.zst")) == samples
+
+
+def test_a_word_level_tokenizer_is_told_from_which_benchmark_it_cannot_read(tmp_path, micro_folder):
+    run, checkpoint = tmp_path / "run", Checkpoint(0, micro_folder)
+    create_run(run, {"config_hash": "x"})
+    rows = [{**XSTEST[0], "prompt": f"how do i pet an armadillo {k}"} for k in ("now", "then")]
+    file = write(tmp_path / "x.jsonl", rows)
+    benchmarks = {"xstest_safe": BenchmarkConfig(path=file, max_new_tokens=4)}
+    config = ProbeConfig(probes=("scores",), during=(), domains=(), benchmarks=benchmarks)
+    with pytest.raises(CheckpointError, match=r"xstest_safe.*or other `probes\.benchmarks`"):
+        Planner(run, checkpoint, config)
