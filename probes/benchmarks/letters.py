@@ -11,7 +11,7 @@ from .markup import boxes, plain
 _SEVERAL = "several"  # more letters than one where one is to stand
 _OPTION = r"(?:option|choice|letter)"
 # What names the answer, as against an option that is merely spoken of.
-_NAMES = rf"(?:answer|(?:correct|right|best|final|chosen)\s+(?:{_OPTION}|one))"
+_NAMES = rf"(?:answer(?:\s+to\s+(?:the|this)\s+(?:question|problem))?|(?:correct|right|best|final|chosen)\s+(?:{_OPTION}|one))"
 _IS = (
     r"(?:is|was|would\s+be|must\s+be|should\s+be|has\s+to\s+be|will\s+be|seems\s+to\s+be|appears\s+to\s+be|'s)\b"
     r"(?:[\s,]+(?:therefore|thus|then|hence|so|clearly|indeed|simply|definitely|certainly|most\s+likely|likely|probably|actually)\b)?"
@@ -24,7 +24,7 @@ _AFTER = (
     r"|(?<![AI])[\"'>]*(?=[ \t]+[A-Z0-9])"  # "Answer: B Paris"
 )
 _STATED = re.compile(
-    rf"(?i:\b{_NAMES})(?P<said>(?i:\s+{_IS})?\s*{_SIGN}?)\s*(?i:{_BEFORE})(?P<letter>[A-Z])(?![A-Za-z0-9_])(?:{_AFTER})"
+    rf"(?i:\b{_NAMES})(?P<said>(?i:\s*{_IS})?\s*{_SIGN}?)\s*(?i:{_BEFORE})(?P<letter>[A-Z])(?![A-Za-z0-9_])(?:{_AFTER})"
 )
 _SMALL = re.compile(
     rf"(?i:\b{_NAMES}(?:\s+{_IS})?)\s*[:=]\s*[\"'(\[]{{0,2}}([a-z])[\"')\]]{{0,2}}\.?(?=[ \t]*(?:$|\n))"
@@ -35,8 +35,8 @@ _BRACKETED = re.compile(  # "Answer: 42 (B)"
 )
 _IS_RIGHT = re.compile(
     rf"(?:^|[.!?\n][ \t]*|(?i:\b(?:so|thus|hence|therefore),?\s+|\b{_OPTION}\s+))"
-    r"[\"'(\[]{0,2}(?P<letter>[A-Z])[\"')\]]{0,2}\s+is\s+(?:(?:clearly|indeed|therefore|thus)\s+)?(?P<the>the\s+)?(?:only\s+)?(?:correct|right|best)"
-    rf"(?:\s+(?:{_NAMES}|answer|{_OPTION}))?(?=\s*(?:$|[.,;:!\n]|because\b|since\b|as\b))"
+    r"[\"'(\[]{0,2}(?P<letter>[A-Z])[\"')\]]{0,2}\s+is\s+(?:(?:clearly|indeed|therefore|thus)\s+)?(?P<the>the\s+)?(?:only\s+)?"
+    rf"(?:(?:correct|right|best)(?:\s+(?:{_NAMES}|{_OPTION}|one))?|(?<=\bthe\s)answer)(?=\s*(?:$|[.,;:!\n]|because\b|since\b|as\b))"
 )
 _MENTIONED = re.compile(
     rf"(?i:(?P<verb>^|[\n.,:]\s*|\b(?:is|be|so|thus|hence|therefore|choose|chose|pick|select|for|with|on)\s+(?:the\s+)?)"
@@ -148,7 +148,7 @@ def _line(text: str) -> str | None:
         of_a_list = bool(before) and before[-1] < listed[1]
         bold = raw[-1].startswith("**") and raw[-1].endswith("**")
         initial = listed["mark"] is not None and (not bold or listed[1] in "AI")  # "E. coli", "A: yes"
-        if not of_a_list and not initial:
+        if not of_a_list and not initial and not _NEGATED.search(listed["text"]):
             return listed[1]
     bare = _BARE.match(lines[0])
     return bare[1] if bare else None

@@ -6,9 +6,9 @@ import re
 
 _WIDE = str.maketrans({"：": ":", "（": "(", "）": ")", "＝": "=", "’": "'", "‘": "'", "“": '"', "”": '"'})
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>\n]*)?/?>")
+_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>\n]*)?/?>|<\|[a-z_]{1,40}\|>")
 _FONT = re.compile(r"\\(?:text|textbf|textit|textrm|textsf|mathrm|mathbf|mathsf|mathit|bf|rm|it|displaystyle|mbox)\b")
-_BLANK = re.compile(r"\\(?:[ ,;:!]|quad\b|qquad\b)|~(?=[\\A-Za-z0-9])")
+_BLANK = re.compile(r"\\\\|\\(?:[ ,;:!]|quad\b|qquad\b)|~(?=[\\A-Za-z0-9])")
 _MARKUP = re.compile(r"[*_`$#]|\\[(\[)\]]|[{}]")
 _BOX = re.compile(r"\\(?:boxed|fbox)\b\s*")
 _BRACE = re.compile(
