@@ -101,9 +101,10 @@ class Planner:
         self.domains = domains_of(config, self.skipped)
         self.items = items_of(config, self.domains)
         if found := self.renderer.unreadable({n: [i.prompt for i in items] for n, items in self.items.items()}):
+            where = "benchmarks" if found[0] in config.benchmarks else "domains"
             raise CheckpointError(
                 f"the tokenizer of {base.path} does not know every word of {found[1]!r} ({found[0]}): "
-                "give the tokenizer that belongs to the weights, or other `probes.domains`"
+                f"give the tokenizer that belongs to the weights, or other `probes.{where}`"
             )
         self._prompt_sets: dict[str, PromptSet] = {}
         self.vllm = (

@@ -54,8 +54,8 @@ class TruthfulQA(_OpenEnded):
         question = row.text("question")
         reference = {
             "best": row.text("best_answer"),
-            "correct": row.texts("correct_answers"),
-            "incorrect": row.texts("incorrect_answers"),
+            "correct": row.texts("correct_answers", empty=True),
+            "incorrect": row.texts("incorrect_answers", empty=True),
             "category": row.optional_text("category"),
         }
         return Question({"question": question}, reference, (question,))

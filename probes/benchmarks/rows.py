@@ -101,9 +101,11 @@ class Row:
             raise self.wrong(name, nearest(value, known).removesuffix("?"))
         return value
 
-    def texts(self, name: str, least: int = 1, most: int | None = None) -> list[str]:
-        """A list of texts."""
+    def texts(self, name: str, least: int = 1, most: int | None = None, *, empty: bool = False) -> list[str]:
+        """A list of texts; `empty`: empty ones may stand among them, and are left out."""
         value = self.values[self._first((name,))]
+        if empty and isinstance(value, list):
+            value = [v for v in value if not (isinstance(v, str) and not v.strip())]
         listed = isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value)
         if not listed or len(value) < least or (most is not None and len(value) > most):
             count = f"{least} or more" if most is None else f"{least} to {most}"
@@ -204,6 +206,8 @@ def _object(values: Any, where: str) -> dict[str, Any]:
 def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
+    except RecursionError as error:
+        raise DataError(f"{where}: {text[:SHOWN]!r} nests too deeply: expected one JSON object a line") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: {error.msg} in {text[:SHOWN]!r}: expected one JSON object a line") from error
 

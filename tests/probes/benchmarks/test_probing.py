@@ -10,6 +10,7 @@ import yaml
 from benchmark_standins import write
 from safetensors.torch import load_file, save_file
 from sftscope.cli import main, probe
+from sftscope.dynamics.errors import CheckpointError
 from sftscope.dynamics.record import Run, create_run
 from sftscope.probes import organisms
 from sftscope.probes.benchmarks import BenchmarkConfig
@@ -149,3 +150,14 @@ def test_a_task_of_the_harness_is_answered_once_and_graded_as_often_as_one_likes
     assert [p.name for p in other.missing(checkpoint)] == ["scores"]
     other.measure(checkpoint)
     assert sorted((run / "samples").rglob("*.zst")) == samples
+
+
+def test_a_word_level_tokenizer_is_told_from_which_benchmark_it_cannot_read(tmp_path, micro_folder):
+    run, checkpoint = tmp_path / "run", Checkpoint(0, micro_folder)
+    create_run(run, {"config_hash": "x"})
+    rows = [{**XSTEST[0], "prompt": f"how do i pet an armadillo {k}"} for k in ("now", "then")]
+    file = write(tmp_path / "x.jsonl", rows)
+    benchmarks = {"xstest_safe": BenchmarkConfig(path=file, max_new_tokens=4)}
+    config = ProbeConfig(probes=("scores",), during=(), domains=(), benchmarks=benchmarks)
+    with pytest.raises(CheckpointError, match=r"xstest_safe.*or other `probes\.benchmarks`"):
+        Planner(run, checkpoint, config)
