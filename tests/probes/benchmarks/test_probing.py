@@ -104,7 +104,7 @@ def test_a_run_of_benchmarks_alone_is_analysed_reported_shown_and_pushed(analyse
     assert (first["value"], last["value"]) == tuple(refusal["details"]["refusal_rate"].values())
     assert "safe look-alikes helped with" in refusal["sentence"]
     page = (analysed / "report.html").read_text()
-    assert "Harmful requests refused" in page
+    assert "harmful requests refused" in page
     assert "not graded" in page  # alpaca_eval's answers can be read all the same
 
 
