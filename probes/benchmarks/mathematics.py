@@ -56,7 +56,7 @@ class Math500(Benchmark):
     def __init__(self, config: BenchmarkConfig | None = None) -> None:
         if find_spec("math_verify") is None:
             raise Unavailable(f"{self.name} is skipped: it is graded by math-verify, which is not here: {INSTALL}")
-        self._rows: dict[str, Row] = {}  # by what is right there
+        self._where: dict[str, Row] = {}  # by what is right there
         super().__init__(config)
 
     def _read(self) -> list[Item]:
@@ -65,13 +65,13 @@ class Math500(Benchmark):
         from .math_answers import unreadable
 
         for answer in unreadable([item.reference["answer"] for item in items]):
-            raise self._rows[answer].wrong("answer", "an answer that math-verify can read")
-        self._rows.clear()
+            raise self._where[answer].wrong("answer", "an answer that math-verify can read")
+        self._where.clear()
         return items
 
     def question(self, row: Row) -> Question:
         problem, answer = row.text("problem"), row.text("answer")
-        self._rows.setdefault(answer, row)
+        self._where.setdefault(answer, row)
         subject = row.optional_text("subject")
         return Question({"problem": problem}, {"answer": answer, "category": subject}, (problem, answer))
 
