@@ -25,6 +25,7 @@ def checkpoint_artifact(run: Run, step: int, folder: Path) -> wandb.Artifact:
     """A checkpoint of the run folder, by reference."""
     import wandb
 
+    folder = folder.resolve()  # `wandb sync` may run from anywhere
     manifest = read_manifest(folder)
     sha256 = {name: file["sha256"] for name, file in manifest["files"].items()}
     metadata = {"step": step, "weights": manifest.get("weights"), "sha256": sha256}
@@ -54,7 +55,7 @@ def report_artifact(run: Run, files: Sequence[Path], inputs: Sequence[dict[str, 
     metadata = {"inputs": list(inputs), "sha256": {file.name: sha256_file(file) for file in files}}
     artifact = wandb.Artifact(artifact_name(run, "report"), "report", metadata=metadata)
     for file in files:
-        artifact.add_file(str(file), policy="mutable", skip_cache=True)
+        artifact.add_file(str(file.resolve()), policy="mutable", skip_cache=True)
     return artifact
 
 

@@ -195,6 +195,23 @@ def test_checkpoints_are_references_and_each_artifact_names_its_origin(pushed):
         assert Path(entry.local_path).is_relative_to(path)
 
 
+def local_paths(folder):
+    """The files of a W&B run's artifacts that an upload reads."""
+    return [e.local_path for a in read_stored(folder).artifacts for e in a.manifest.contents if e.local_path]
+
+
+@pytest.mark.usefixtures("plain_page")
+def test_an_upload_finds_its_files_from_any_directory(own_run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    monkeypatch.chdir(own_run.parent)
+    add_a_checkpoint(Path(own_run.name))
+    paths = [path for folder in push(own_run.name) for path in local_paths(folder)]
+    monkeypatch.chdir("/")
+    assert any(path.endswith("checkpoints/step-000256/manifest.json") for path in paths)
+    assert [path for path in paths if not Path(path).is_absolute() or not Path(path).is_file()] == []
+
+
 def test_other_weights_are_another_version_at_the_same_place(pushed, tmp_path):
     record, folder = Run(pushed[0]), tmp_path / "step-000256"
     digests = []
