@@ -3,7 +3,10 @@
 import json
 import math
 import os
+import pty
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -346,17 +349,51 @@ def test_a_watch_that_begins_again_tells_everything_once(own_run, monkeypatch):
     assert stored.alerts == [("refusal-collapsed at step 8", "Refusal falls.")]
 
 
-def test_an_account_that_is_not_there_means_offline_and_is_said(own_run, monkeypatch):
-    import wandb
+ASKS = """
+import wandb
+from sftscope.dynamics.mirror.opening import chosen_mode
+print("CHOSEN", chosen_mode("online"), flush=True)
+"""
 
-    def nobody():
-        raise wandb.errors.UsageError("No API key configured.")
 
-    monkeypatch.setattr(wandb, "login", nobody)
-    monkeypatch.setenv("WANDB_MODE", "online")
-    mode, note = chosen_mode(None)
-    assert mode == "offline"
-    assert "no W&B account" in note
+def chosen_on_a_terminal(home, **variables):
+    """What a process that has a terminal, and a home without W&B's files, makes of `online`."""
+    child, terminal = pty.fork()
+    if not child:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+        os.execve(sys.executable, [sys.executable, "-P", "-c", ASKS], kept | {"HOME": str(home)} | variables)
+    shown, until = b"", time.monotonic() + 60
+    while time.monotonic() < until and b"\n" not in shown.partition(b"CHOSEN")[2]:
+        if select.select([terminal], [], [], 1)[0]:
+            try:
+                shown += os.read(terminal, 65536)
+            except OSError:  # it has ended
+                break
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(terminal)
+    return " ".join(shown.decode().split())
+
+
+def test_without_an_account_nobody_is_asked_for_one(tmp_path):
+    shown = chosen_on_a_terminal(tmp_path)
+    assert "CHOSEN ('offline', 'no W&B account is known here (`wandb login` tells it), so nothing is sent')" in shown
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"WANDB_API_KEY": "short"}, "API key must have 40"),
+        ({"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}, "authenticate with http://127.0.0.1:9"),
+    ],
+)
+def test_an_account_that_is_not_taken_means_offline_and_the_note_says_why(tmp_path, variables, why):
+    shown = chosen_on_a_terminal(tmp_path, **variables)
+    assert "CHOSEN ('offline', " in shown
+    assert why in shown.split("CHOSEN")[1]
+
+
+def test_a_mode_that_there_is_not(own_run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "dryrun")  # W&B's old name
     assert chosen_mode("online") == ("offline", "")
     monkeypatch.setenv("WANDB_MODE", "ofline")
