@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..dynamics.errors import RecordError, nearest
-from ..dynamics.mirror.artifacts import checkpoint_artifact, declare_input, named, probe_artifact, report_artifact
+from ..dynamics.mirror.artifacts import (
+    checkpoint_artifact,
+    checkpoint_facts,
+    declare_input,
+    named,
+    probe_artifact,
+    report_artifact,
+)
 from ..dynamics.mirror.opening import (
     FOLDER,
     PROJECT,
@@ -40,7 +47,7 @@ from .tables import interval
 if TYPE_CHECKING:
     import wandb
 
-VERSION = 2  # of what is written: another one is pushed anew
+VERSION = 3  # of what is written: another one is pushed anew
 JOBS = ("training", "probes", "report")
 PATIENCE = 120.0  # seconds for W&B's own process to have written what it was given
 
@@ -65,7 +72,7 @@ def push(run: Path | str, *, mode: Mode | None = None, say: Callable[[str], None
     """Write the training's rows, the measurements and the report to W&B; gives the folders of W&B's files, none if disabled.
 
     Offline unless `mode` or the variable WANDB_MODE (which wins) says otherwise. Three W&B runs in one group: `training`,
-    unless the training process itself has sent every step; `probes`; `report`. Each is named by its content and appears
+    unless the training process itself has sent all of it; `probes`; `report`. Each is named by its content and appears
     whole or not at all: pushing the same again adds nothing, and goes on where a push was cut off. Raises RecordError
     without an analysis, and ConfigError for an unknown mode.
     """
@@ -118,13 +125,14 @@ def _check_names(run: Run, say: Callable[[str], None]) -> None:
 
 def _jobs(source: Source) -> Iterator[Job]:
     run = source.run
-    if len(trained := step_rows(run)) and not _mirrored_live(run, trained):
-        yield Job(
-            "training", content_key("training", *_identity(run), sorted(trained.items())), partial(_training, run)
-        )
-    yield Job("probes", content_key("probes", *_identity(run), _measured(run)), partial(_probes, source))
+    checkpoints = [checkpoint_facts(step, folder) for step, folder in run.checkpoints().items()]
+    measured = [_measured(run), checkpoints]
+    if step_rows(run) and not _mirrored_live(run, checkpoints):
+        key = content_key("training", *_identity(run), list(training_rows(run)), checkpoints)
+        yield Job("training", key, partial(_training, run))
+    yield Job("probes", content_key("probes", *_identity(run), *measured), partial(_probes, source))
     findings = sha256_file(run.path / FINDINGS_FILE)
-    yield Job("report", content_key("report", *_identity(run), _measured(run), findings), partial(_report, source))
+    yield Job("report", content_key("report", *_identity(run), *measured, findings), partial(_report, source))
 
 
 def _identity(run: Run) -> list[Any]:
@@ -137,13 +145,20 @@ def _measured(run: Run) -> list[tuple[str, int]]:
     return sorted((str(file.relative_to(run.path)), file.stat().st_size) for file in files)
 
 
-def _mirrored_live(run: Run, trained: dict[int, dict[str, Any]]) -> bool:
-    """Whether the training process has told W&B every step as it is recorded."""
-    told: dict[int, float] = {}
+def _mirrored_live(run: Run, checkpoints: list[dict[str, Any]]) -> bool:
+    """Whether the training process has told W&B every number and every checkpoint as it is recorded."""
+    told: dict[int, dict[str, Any]] = {}
+    declared: list[dict[str, Any]] = []
     for folder in folders_of(run.path, training_id(run)):
         if any(folder.glob("run-*.wandb")):
-            told |= {row[STEP]: row["train/loss"] for row in read_stored(folder).rows if "train/loss" in row}
-    return json.dumps([told.get(step) for step in trained]) == json.dumps([row["loss"] for row in trained.values()])
+            stored = read_stored(folder)
+            for row in stored.rows:
+                told.setdefault(row.get(STEP, -1), {}).update(row)
+            declared += [json.loads(a.metadata) for a in stored.artifacts if a.type == "checkpoint"]
+    recorded = (
+        (told.get(step, {}).get(name), value) for step, row in training_rows(run) for name, value in row.items()
+    )
+    return all(a == b or (a != a and b != b) for a, b in recorded) and all(facts in declared for facts in checkpoints)
 
 
 def _pushed(run: Run, job: Job, mode: Mode) -> Path | None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sftscope.dynamics import analyze
+from sftscope.dynamics import Estimate, Measurement, analyze
 from sftscope.dynamics.alerts import Alert
 from sftscope.dynamics.errors import ConfigError, RecordError
 from sftscope.dynamics.mirror.artifacts import checkpoint_artifact, declare_input
@@ -21,7 +21,7 @@ from sftscope.dynamics.mirror.opening import chosen_mode, init_arguments, traini
 from sftscope.dynamics.mirror.rows import BY_DOMAIN, LAYERED, STEP, history, training_rows
 from sftscope.dynamics.mirror.store import read_stored
 from sftscope.dynamics.mirror.tables import SAMPLES, SAMPLES_PER_DOMAIN, SampleTables
-from sftscope.dynamics.record import Run, write_samples
+from sftscope.dynamics.record import Run, write_measurements, write_samples
 from sftscope.dynamics.storage import sha256_file, whole_folder, write_manifest
 from sftscope.reports import push
 from sftscope.reports.live import LiveMirror
@@ -307,24 +307,93 @@ def told_live(run, change=lambda row: row):
     tracked = wandb.init(project="p", **arguments)
     for step, row in training_rows(record):
         tracked.log(change(row), step=step)
+    for step, folder in record.checkpoints().items():
+        tracked.log_artifact(checkpoint_artifact(record, step, folder))
     tracked.finish()
-    until = time.monotonic() + 30
-    while read_stored(Path(tracked.dir).parent).exit_code is None and time.monotonic() < until:
+    settled(Path(tracked.dir).parent)
+
+
+def settled(folder, seconds=30):
+    """A W&B run, once it has ended: W&B's own process may still be writing when `finish` returns."""
+    until = time.monotonic() + seconds
+    while (stored := read_stored(folder)).exit_code is None and time.monotonic() < until:
         time.sleep(0.05)
+    return stored
+
+
+def names_of(folders):
+    return [folder.name.split("-")[3] for folder in folders]
+
+
+def rewrite_steps(run, change):
+    file = run / "steps.jsonl"
+    rows = [change(json.loads(line)) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def diverge(row):
+    return row | {"loss": math.nan, "grad_norm": math.inf} if row["step"] == 256 else row
 
 
 @pytest.mark.usefixtures("plain_page")
 def test_a_training_that_was_mirrored_live_is_not_pushed_again(own_run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
+    add_a_checkpoint(own_run)
+    rewrite_steps(own_run, diverge)  # NaN is itself
     told_live(own_run)
-    assert [f.name.split("-")[3] for f in push(own_run)] == ["probes", "report"]
+    assert names_of(push(own_run)) == ["probes", "report"]
 
 
 @pytest.mark.usefixtures("plain_page")
-def test_a_live_mirror_that_differs_from_the_record_is_not_enough(own_run, monkeypatch):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row | {"train/loss": row["train/loss"] + 1e-12} if row[STEP] == 100 else row,
+        lambda row: {name: value for name, value in row.items() if name != "train/lr"},
+        lambda row: {name: value for name, value in row.items() if not name.startswith("heldout_loss")},
+    ],
+    ids=["another loss", "no learning rate", "no held-out rows"],
+)
+def test_a_live_mirror_that_differs_from_the_record_is_not_enough(own_run, monkeypatch, change):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    told_live(own_run, lambda row: row | {"train/loss": row["train/loss"] + 1e-12} if row[STEP] == 100 else row)
-    assert [f.name.split("-")[3] for f in push(own_run)] == ["training", "probes", "report"]
+    told_live(own_run, change)
+    assert names_of(push(own_run)) == ["training", "probes", "report"]
+
+
+@pytest.mark.usefixtures("plain_page")
+def test_a_checkpoint_that_training_did_not_tell_of_is_pushed(own_run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    told_live(own_run)
+    add_a_checkpoint(own_run)
+    folders = push(own_run)
+    assert len(artifacts_of(folders, "training", "checkpoint")) == 1
+
+
+@pytest.mark.usefixtures("plain_page")
+def test_rows_without_a_loss_are_pushed_as_they_are(own_run, monkeypatch):
+    """As a callback writes them that logs every tenth step."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    rewrite_steps(own_run, lambda row: {k: v for k, v in row.items() if k != "loss" or row["step"] % 10 == 0})
+    rows = {row[STEP]: row for row in read_stored(job_of(push(own_run), "training")).rows}
+    assert ("train/loss" in rows[20], "train/loss" in rows[21]) == (True, False)
+    assert rows[21]["train/lr"] == json.loads((own_run / "steps.jsonl").read_text().splitlines()[20])["lr"]
+
+
+@pytest.mark.usefixtures("plain_page")
+def test_held_out_rows_and_checkpoints_that_come_later_are_pushed(own_run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    before = push(own_run)
+    assert artifacts_of(before, "training", "checkpoint") == []
+    add_a_checkpoint(own_run)
+    with_checkpoint = push(own_run)
+    assert {f.name for f in with_checkpoint} & {f.name for f in before} == set()
+    assert len(artifacts_of(with_checkpoint, "training", "checkpoint")) == 1
+    (last,) = [a for a in artifacts_of(with_checkpoint, "probes", "probe") if "step-000256" in a.aliases]
+    assert len(json.loads(last.metadata)["inputs"]) == 1
+    late = Measurement(256, "heldout", "heldout_loss", Estimate(0.5, 0.4, 0.6, 9, "t"), "nats per token", "path")
+    write_measurements(own_run, 256, "heldout", key="late", settings="later", rows=[late])
+    (row,) = [row for row in read_stored(job_of(push(own_run), "training")).rows if row[STEP] == 256]
+    assert row["heldout_loss/path"] == 0.5
 
 
 def test_a_watch_that_begins_again_tells_everything_once(own_run, monkeypatch):
@@ -340,9 +409,7 @@ def test_a_watch_that_begins_again_tells_everything_once(own_run, monkeypatch):
                 mirror.log(step)
             mirror.alert(alert)
     (folder,) = own_run.glob("wandb/offline-run-*")
-    until = time.monotonic() + 30
-    while (stored := read_stored(folder)).exit_code is None and time.monotonic() < until:
-        time.sleep(0.05)
+    stored = settled(folder)
     wanted = [row for row in expected_rows(own_run) if row[STEP] <= 8]
     assert without_tables(stored.numbers()) == wanted
     assert len(tables_of(folder, "samples")) == 5

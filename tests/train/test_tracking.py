@@ -9,11 +9,13 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from sftscope.dynamics import analyze
 from sftscope.dynamics.errors import ConfigError, SftscopeError
 from sftscope.dynamics.mirror.store import read_stored
 from sftscope.dynamics.record import Run, write_measurements
 from sftscope.dynamics.settings import from_mapping
 from sftscope.dynamics.types import Estimate, Measurement
+from sftscope.reports import push
 from sftscope.train import TrainConfig, train
 from sftscope.train.tracking import TrackingConfig, check_tracker
 
@@ -157,6 +159,8 @@ def test_a_killed_and_resumed_run_is_mirrored_whole_and_once(killed, monkeypatch
     assert not any("score/path" in row for row in stored.rows)  # what others measure is not the training's
     aliases = [set(a.aliases) - {"latest"} for a in stored.artifacts if a.type == "checkpoint"]
     assert [alias for (alias,) in aliases] == ["step-000000", "step-000004", "step-000008", "step-000012"]
+    analyze(run)
+    assert [folder.name.split("-")[3] for folder in push(run)] == ["probes", "report"]  # the training has told all of it
 
 
 def events(run):
