@@ -7,11 +7,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..dynamics.claims import CLAIMS, Claims
 from ..dynamics.errors import RecordError, nearest
 from ..dynamics.mirror.artifacts import (
     checkpoint_artifact,
@@ -35,7 +37,7 @@ from ..dynamics.mirror.opening import (
     training_id,
 )
 from ..dynamics.mirror.rows import STEP, also_mirrored, history, step_rows, tracking_of, training_rows
-from ..dynamics.mirror.store import read_stored
+from ..dynamics.mirror.store import Stored, read_stored
 from ..dynamics.mirror.tables import LAYERS, SAMPLES, SampleTables, layer_rows
 from ..dynamics.record import FINDINGS_FILE, Run, step_name
 from ..dynamics.storage import content_key, remove_folder, sha256_file
@@ -73,8 +75,9 @@ def push(run: Path | str, *, mode: Mode | None = None, say: Callable[[str], None
 
     Offline unless `mode` or the variable WANDB_MODE (which wins) says otherwise. Three W&B runs in one group: `training`,
     unless the training process itself has sent all of it; `probes`; `report`. Each is named by its content and appears
-    whole or not at all: pushing the same again adds nothing, and goes on where a push was cut off. Raises RecordError
-    without an analysis, and ConfigError for an unknown mode.
+    whole or not at all: pushing the same again adds nothing, and goes on where a push was cut off; a second push
+    of a folder waits for the first. `say` is told what is pushed and what is there already. Raises RecordError without an
+    analysis, and ConfigError for an unknown mode.
     """
     source = Source(run)
     say = say or _mute
@@ -83,15 +86,37 @@ def push(run: Path | str, *, mode: Mode | None = None, say: Callable[[str], None
         return []
     if note:
         say(note)
-    _check_names(source.run, say)
-    folder = source.run.path / FOLDER
-    _sweep(folder)
-    made = [_pushed(source.run, job, chosen) or _send(source.run, job, chosen) for job in _jobs(source)]
-    _drop_outdated(source.run, made)
-    _sweep(folder)  # again: W&B's own process outlives for a moment the push that was killed
+    folder, made = source.run.path / FOLDER, []
+    with _alone(source.run.path, say):
+        source = Source(run)  # as it is now that nobody else pushes
+        _check_names(source.run, say)
+        _sweep(folder)
+        for job in _jobs(source):
+            there = _pushed(source.run, job, chosen)
+            made.append(there or _send(source.run, job, chosen))
+            say(f"{'already there' if there else 'pushed'}: {made[-1].resolve()}")
+        _drop_outdated(source.run, made)
+        _sweep(folder)  # again: W&B's own process outlives for a moment the push that was killed
     if chosen == "offline":
         say(how_to_sync(folder / "offline-run-*"))
     return made
+
+
+@contextmanager
+def _alone(run: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only push of a run folder, on this machine and on others; waits for another to end, and says so."""
+    claims, told = Claims(run / CLAIMS, "push"), False
+    try:
+        while not claims.take("push"):
+            other = claims.holder("push")
+            if other and not told:
+                told = True
+                where = f"process {other.pid} on {other.host.split()[0]}"
+                say(f"another push of this folder is under way ({where}): waiting for its end")
+            time.sleep(0.2)
+        yield
+    finally:
+        claims.close()
 
 
 def _sweep(folder: Path) -> None:
@@ -107,7 +132,13 @@ def _drop_outdated(run: Run, made: list[Path]) -> None:
             uploaded = any(folder.glob("*.synced"))
             if folder not in made and folder.name.startswith("offline-") and not uploaded:
                 remove_folder(folder)
-                shutil.rmtree(run.path / FOLDER / STAGED / folder.name.split("-", 3)[3], ignore_errors=True)
+                _drop_staged(run, folder.name.split("-", 3)[3])
+
+
+def _drop_staged(run: Run, key: str) -> None:
+    """Remove the files of a W&B run's artifacts, unless one stands that names them."""
+    if not folders_of(run.path, key):
+        shutil.rmtree(run.path / FOLDER / STAGED / key, ignore_errors=True)
 
 
 def _mute(line: str) -> None:
@@ -154,7 +185,8 @@ def _mirrored_live(run: Run, checkpoints: list[dict[str, Any]]) -> bool:
             stored = read_stored(folder)
             for row in stored.rows:
                 told.setdefault(row.get(STEP, -1), {}).update(row)
-            declared += [json.loads(a.metadata) for a in stored.artifacts if a.type == "checkpoint"]
+            if _has_its_files(folder, stored):
+                declared += [json.loads(a.metadata) for a in stored.artifacts if a.type == "checkpoint"]
     recorded = (
         (told.get(step, {}).get(name), value) for step, row in training_rows(run) for name, value in row.items()
     )
@@ -162,9 +194,24 @@ def _mirrored_live(run: Run, checkpoints: list[dict[str, Any]]) -> bool:
 
 
 def _pushed(run: Run, job: Job, mode: Mode) -> Path | None:
-    """The folder of an earlier push of the same content in the same mode."""
+    """The folder of an earlier push of the same content in the same mode, if it is whole."""
     prefix = "offline-run-" if mode == "offline" else "run-"
-    return next((f for f in folders_of(run.path, job.key) if f.name.startswith(prefix)), None)
+    return next((f for f in folders_of(run.path, job.key) if f.name.startswith(prefix) and _is_whole(f)), None)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        stored = read_stored(folder)
+    except RecordError:
+        return False
+    return stored.exit_code == 0 and _has_its_files(folder, stored)
+
+
+def _has_its_files(folder: Path, stored: Stored) -> bool:
+    """Whether W&B has the files of a W&B run's artifacts, or can be given them: a run folder that was moved names files that
+    are no more."""
+    sent = not folder.name.startswith("offline-") or any(folder.glob("*.synced"))
+    return sent or all(file.is_file() for file in stored.local_files())
 
 
 def _send(run: Run, job: Job, mode: Mode) -> Path:
@@ -174,7 +221,7 @@ def _send(run: Run, job: Job, mode: Mode) -> Path:
     folder = run.path / FOLDER
     aside = folder / f".push-{job.key}-{os.getpid()}"
     aside.mkdir(parents=True)
-    shutil.rmtree(folder / STAGED / job.key, ignore_errors=True)  # of a push that was cut off
+    _drop_staged(run, job.key)  # of a push that was cut off
     arguments = init_arguments(run, name=f"{run.name}-{job.name}", key=job.key, mode=mode, folder=aside, job=job.name)
     told = {"run": run.name, "config_hash": run.info.get("config_hash"), "training_id": training_id(run)}
     project = tracking_of(run).get("project") or PROJECT
@@ -190,6 +237,7 @@ def _send(run: Run, job: Job, mode: Mode) -> Path:
         tracked.finish()
     _wait(files, rows, mode)
     there = folder / files.name
+    remove_folder(there)  # one of the same second that is not whole
     os.rename(files, there)
     return there
 

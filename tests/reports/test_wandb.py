@@ -198,21 +198,16 @@ def test_checkpoints_are_references_and_each_artifact_names_its_origin(pushed):
         assert Path(entry.local_path).is_relative_to(path)
 
 
-def local_paths(folder):
-    """The files of a W&B run's artifacts that an upload reads."""
-    return [e.local_path for a in read_stored(folder).artifacts for e in a.manifest.contents if e.local_path]
-
-
 @pytest.mark.usefixtures("plain_page")
 def test_an_upload_finds_its_files_from_any_directory(own_run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
     monkeypatch.chdir(own_run.parent)
     add_a_checkpoint(Path(own_run.name))
-    paths = [path for folder in push(own_run.name) for path in local_paths(folder)]
+    files = [file for folder in push(own_run.name) for file in read_stored(folder).local_files()]
     monkeypatch.chdir("/")
-    assert any(path.endswith("checkpoints/step-000256/manifest.json") for path in paths)
-    assert [path for path in paths if not Path(path).is_absolute() or not Path(path).is_file()] == []
+    assert own_run / "checkpoints" / "step-000256" / "manifest.json" in files
+    assert [file for file in files if not file.is_absolute() or not file.is_file()] == []
 
 
 def test_other_weights_are_another_version_at_the_same_place(pushed, tmp_path):
@@ -255,8 +250,8 @@ def test_the_page_and_the_findings_are_logged(pushed):
     assert html.read_text() == (path / "report.html").read_text()
     (findings,) = tables_of(folder, "findings")
     assert len(findings["data"]) == len(Run(path).findings())
-    assert len(said) == 1  # once
-    assert "wandb sync" in said[0]
+    assert said[:-1] == [f"pushed: {folder.resolve()}" for folder in folders]
+    assert "wandb sync" in said[-1]  # once
 
 
 def test_pushing_twice_adds_nothing(pushed, monkeypatch):
@@ -264,11 +259,12 @@ def test_pushing_twice_adds_nothing(pushed, monkeypatch):
     path, folders, _ = pushed
 
     def files():
-        return {f: f.stat().st_mtime_ns for f in path.rglob("*")}
+        return {f: f.stat().st_mtime_ns for f in path.rglob("*") if ".claims" not in f.parts}
 
-    before = files()
-    assert push(path) == folders
+    before, said = files(), []
+    assert push(path, say=said.append) == folders
     assert files() == before
+    assert said[:-1] == [f"already there: {folder.resolve()}" for folder in folders]
 
 
 @pytest.mark.usefixtures("plain_page")
@@ -285,6 +281,43 @@ def test_what_is_new_is_pushed_and_nothing_else(pushed, monkeypatch, tmp_path):
     (path / "findings.json").write_text((path / "findings.json").read_text() + "\n")
     assert names[-1] not in [f.name for f in push(path)]
     assert len(list(path.glob("wandb/offline-run-*-report-*"))) == 2  # what is uploaded is not ours to take back
+
+
+@pytest.mark.usefixtures("plain_page")
+def test_a_folder_that_was_moved_is_pushed_anew_unless_it_was_uploaded(own_run, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    add_a_checkpoint(own_run)
+    names = [folder.name for folder in push(own_run)]
+    (own_run / "wandb" / names[0] / "run-x.wandb.synced").touch()  # as W&B does
+    moved = own_run.rename(tmp_path / "elsewhere")
+    said = []
+    folders = push(moved, say=said.append)
+    assert [line.split(":")[0] for line in said[:-1]] == ["already there", "pushed", "pushed"]
+    for folder in folders[1:]:
+        files = read_stored(folder).local_files()
+        assert len(files) > 0
+        assert [file for file in files if not file.is_file() or not file.is_relative_to(moved)] == []
+    assert len(list(moved.glob("wandb/offline-run-*"))) == 3  # those that could not be uploaded have gone
+    assert push(moved) == folders
+
+
+@pytest.mark.usefixtures("plain_page")
+def test_what_training_told_before_the_folder_was_moved_is_pushed_anew(own_run, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    add_a_checkpoint(own_run)
+    told_live(own_run)
+    moved = own_run.rename(tmp_path / "elsewhere")
+    assert names_of(push(moved)) == ["training", "probes", "report"]
+
+
+@pytest.mark.usefixtures("plain_page")
+def test_a_push_that_was_cut_off_while_it_wrote_leaves_nothing_that_counts(own_run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    probes = job_of(push(own_run), "probes")
+    (file,) = probes.glob("run-*.wandb")
+    file.write_bytes(file.read_bytes()[:-50])  # its last record says how it ended
+    assert read_stored(job_of(push(own_run), "probes")).exit_code == 0
+    assert len(list(own_run.glob("wandb/offline-run-*"))) == 3
 
 
 @pytest.fixture
@@ -490,8 +523,8 @@ def test_disabled_pushes_nothing_and_a_run_without_findings_is_an_error(own_run,
 
 
 @pytest.mark.slow
-def test_a_push_that_is_killed_loses_nothing(synthetic, tmp_path):
-    """kill_pushes.py: SIGKILL at five moments."""
+def test_a_push_that_is_killed_loses_nothing_nor_do_two_at_once(synthetic, tmp_path):
+    """kill_pushes.py: SIGKILL at five moments, and three pairs."""
     left_out = dict.fromkeys(("calculation", "facts", "instructions", "subset_sum"))
     run = synthetic.make_run(tmp_path / "small", n=40, steps=(0, 8, 64, 256), curves=left_out)
     analyze(run)
@@ -500,4 +533,5 @@ def test_a_push_that_is_killed_loses_nothing(synthetic, tmp_path):
     command = [sys.executable, "-P", str(script), str(run), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(json.loads(done.stdout)["killed"]) == 5
+    told = json.loads(done.stdout)
+    assert (len(told["killed"]), told["pairs"]) == (5, 3)
