@@ -12,6 +12,7 @@ from ..dynamics.mirror.rows import history, tracking_of
 from ..dynamics.mirror.tables import SAMPLES, SampleTables
 from ..dynamics.record import Run
 from ..dynamics.storage import content_key, remove_folder
+from ..dynamics.watching import past_alerts
 
 if TYPE_CHECKING:
     import wandb
@@ -21,7 +22,7 @@ class LiveMirror:
     """A context that sends each checkpoint's numbers and samples, and alerts. Does nothing where the run mirrors to nothing.
 
     A watch that begins again sends what was measured before again, in order: offline its files take the place of the
-    earlier ones; online, W&B itself ignores what it has.
+    earlier ones, and begin with the alerts of the record; online, W&B itself ignores what it has.
     """
 
     def __init__(self, run: Path | str) -> None:
@@ -46,6 +47,9 @@ class LiveMirror:
             )
             self._tracked = wandb.init(project=tracking.get("project") or PROJECT, **arguments)
             set_axis(self._tracked)
+            if earlier:
+                for alert in past_alerts(run):
+                    self.alert(alert)
             for folder in earlier:
                 remove_folder(folder)
         return self

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..dynamics.alerts import loss_not_finite
 from ..dynamics.claims import CLAIMS, Claims
 from ..dynamics.errors import RecordError, nearest
 from ..dynamics.mirror.artifacts import (
@@ -41,6 +42,7 @@ from ..dynamics.mirror.store import Stored, read_stored
 from ..dynamics.mirror.tables import LAYERS, SAMPLES, SampleTables, layer_rows
 from ..dynamics.record import FINDINGS_FILE, Run, step_name
 from ..dynamics.storage import content_key, remove_folder, sha256_file
+from ..dynamics.watching import past_alerts
 from .overview import finding_views
 from .page import write_report
 from .source import Source
@@ -258,22 +260,27 @@ def _wait(files: Path, rows: int, mode: Mode) -> None:
 
 
 def _training(run: Run, tracked: wandb.Run) -> int:
-    """Every optimiser step, what was measured inline, and the checkpoints."""
-    rows = 0
+    """Every optimiser step, what was measured inline, whether the loss went to infinity, and the checkpoints."""
+    rows, diverged = 0, None
     for step, row in training_rows(run):
         tracked.log(row, step=step)
         rows += 1
+        if row.get("train/step_tokens") and "train/loss" in row:
+            diverged = diverged or loss_not_finite(step, row["train/loss"])
+    if diverged:
+        tracked.alert(**diverged.for_wandb())
     for step, folder in run.checkpoints().items():
         tracked.log_artifact(checkpoint_artifact(run, step, folder), aliases=[step_name(step)])
     return rows
 
 
 def _probes(source: Source, tracked: wandb.Run) -> int:
-    """A row for each checkpoint with its table of samples; the layers at all of them; what was measured of which weights."""
+    """A row for each checkpoint with its table of samples and its alerts; the layers at all of them; what was measured of
+    which weights."""
     import wandb
 
     run, samples, checkpoints = source.run, SampleTables(source.run), source.run.checkpoints()
-    layers = layer_rows(run.measurements())
+    layers, alerts = layer_rows(run.measurements()), past_alerts(run)
     for row in history(run, source.steps):
         step = row[STEP]
         if texts := samples.rows(step):
@@ -281,6 +288,9 @@ def _probes(source: Source, tracked: wandb.Run) -> int:
         if layers and step == source.steps[-1]:
             row["layers"] = wandb.Table(columns=list(LAYERS), data=layers)
         tracked.log(row, step=step)
+        for alert in alerts:
+            if alert.step == step:
+                tracked.alert(**alert.for_wandb())
         inputs = []
         if step in checkpoints:
             inputs.append(declare_input(tracked, checkpoint_artifact(run, step, checkpoints[step]), step))

@@ -26,6 +26,7 @@ from ..dynamics.mirror.tables import LAYERS, SAMPLES, SampleTables, layer_rows
 from ..dynamics.record import Run, step_name
 from ..dynamics.storage import remove_folder
 from ..dynamics.types import Measurement
+from ..dynamics.watching import past_alerts
 
 if TYPE_CHECKING:
     import wandb
@@ -115,7 +116,7 @@ class Tracker:
             self.accelerator.end_training()
 
     def again(self, upto: int) -> None:
-        """Send what the record holds up to a step: the rows of a run that is resumed."""
+        """Send what the record holds up to a step: the rows and alerts of a run that is resumed."""
         record = Run(self.run)
         layers = layer_rows(record.measurements())
         inline = {int(step) for step in record.measured_steps()}
@@ -123,6 +124,8 @@ class Tracker:
             self._log(step, row)
             if step in inline:
                 self._tables(step, [curve for curve in layers if curve[0] == step])
+        for alert in past_alerts(record, upto=upto):
+            self.alert(alert)
 
     def _log(self, step: int, values: dict[str, Any]) -> None:
         if not self.on:

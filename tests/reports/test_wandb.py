@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pytest
 from sftscope.dynamics import Estimate, Measurement, analyze
-from sftscope.dynamics.alerts import Alert
 from sftscope.dynamics.errors import ConfigError, RecordError
 from sftscope.dynamics.mirror.artifacts import checkpoint_artifact, declare_input
 from sftscope.dynamics.mirror.opening import chosen_mode, init_arguments, training_id
 from sftscope.dynamics.mirror.rows import BY_DOMAIN, LAYERED, STEP, history, training_rows
 from sftscope.dynamics.mirror.store import read_stored
 from sftscope.dynamics.mirror.tables import SAMPLES, SAMPLES_PER_DOMAIN, SampleTables
-from sftscope.dynamics.record import Run, write_measurements, write_samples
+from sftscope.dynamics.record import Run, step_name, write_measurements, write_samples
 from sftscope.dynamics.storage import sha256_file, whole_folder, write_manifest
+from sftscope.dynamics.watching import checkpoint_alerts
 from sftscope.reports import push
-from sftscope.reports.live import LiveMirror
 from sftscope.reports.source import Source
+from sftscope.watch import watch_run
 
 
 def job_of(folders, name):
@@ -44,10 +44,11 @@ def pushed(run, tmp_path_factory):
     return path, folders, said
 
 
-def add_a_checkpoint(path):
-    with whole_folder(path / "checkpoints" / "step-000256") as aside:
+def add_a_checkpoint(path, step=256):
+    with whole_folder(path / "checkpoints" / step_name(step)) as aside:
+        (aside / "config.json").write_text("{}")
         (aside / "model.safetensors").write_bytes(b"weights" * 1000)
-        write_manifest(aside, {"step": 256, "weights": "abc"})
+        write_manifest(aside, {"step": step, "weights": "abc"})
 
 
 def expected_rows(path):
@@ -429,24 +430,76 @@ def test_held_out_rows_and_checkpoints_that_come_later_are_pushed(own_run, monke
     assert row["heldout_loss/path"] == 0.5
 
 
-def test_a_watch_that_begins_again_tells_everything_once(own_run, monkeypatch):
+def test_what_is_pushed_holds_the_alerts_of_the_record(pushed):
+    path, folders, _ = pushed
+    wanted = alerts_of(path)
+    assert len(wanted) >= 3
+    assert read_stored(job_of(folders, "probes")).alerts == wanted
+
+
+def alerts_of(path, upto=math.inf):
+    """What speaks at each checkpoint, each kind once for each domain."""
+    record, told = Run(path), {}
+    for step in record.measured_steps():
+        for alert in checkpoint_alerts(record, step) if step <= upto else ():
+            told.setdefault((alert.kind, alert.domain), (f"{alert.kind} at step {step}", alert.sentence))
+    return list(told.values())
+
+
+@pytest.mark.usefixtures("plain_page")
+def test_a_training_that_diverged_is_pushed_with_its_alert(own_run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    rewrite_steps(own_run, lambda row: diverge(row) | {"step_tokens": 99})
+    ((title, _),) = read_stored(job_of(push(own_run), "training")).alerts
+    assert title == "loss-not-finite at step 256"
+
+
+@pytest.fixture
+def filling(own_run, monkeypatch):
+    """A run folder that mirrors to W&B, with checkpoints and without measurements; those that `watch_run` asks for come from
+    a store."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     file = own_run / "run.json"
     info = json.loads(file.read_text())
     info["config"]["tracking"] = {"to": "wandb"}
+    info["plan"]["checkpoints"] = [256]
     file.write_text(json.dumps(info))
-    alert = Alert("refusal-collapsed", 8, "warning", "Refusal falls.", {}, "harmful")
-    for steps in ((0, 1, 2), (0, 1, 2, 4, 8)):
-        with LiveMirror(own_run) as mirror:
-            for step in steps:
-                mirror.log(step)
-            mirror.alert(alert)
-    (folder,) = own_run.glob("wandb/offline-run-*")
-    stored = settled(folder)
-    wanted = [row for row in expected_rows(own_run) if row[STEP] <= 8]
-    assert without_tables(stored.numbers()) == wanted
+    store = own_run.with_name("store")
+    store.mkdir()
+    for kind in ("measurements", "items", "samples"):
+        (own_run / kind).rename(store / kind)
+
+    def measure(run, checkpoints, *args, **kwargs):
+        for checkpoint in checkpoints:
+            for kind in store.iterdir():
+                if (kind / checkpoint.path.name).is_dir():
+                    target = own_run / kind.name / checkpoint.path.name
+                    shutil.copytree(kind / checkpoint.path.name, target, dirs_exist_ok=True)
+        return []
+
+    monkeypatch.setattr("sftscope.watch.probe_run", measure)
+    monkeypatch.setattr("sftscope.watch.open_probe_run", lambda *args, **kwargs: (Run(own_run), None, None))
+    return own_run
+
+
+def watched(run):
+    """The W&B run of a watch that ends when nothing comes."""
+    watch_run([run], None, None, every=0.05, idle=0.2, say=lambda line: None)
+    (folder,) = run.glob("wandb/offline-run-*")
+    return folder, settled(folder)
+
+
+def test_a_watch_that_begins_again_tells_everything_once(filling):
+    for step in (0, 1, 2, 4):
+        add_a_checkpoint(filling, step)
+    _, before = watched(filling)
+    assert before.alerts == alerts_of(filling, 4)
+    assert len(before.alerts) > 0
+    add_a_checkpoint(filling, 8)
+    folder, stored = watched(filling)
+    assert without_tables(stored.numbers()) == [row for row in expected_rows(filling) if row[STEP] <= 8]
     assert len(tables_of(folder, "samples")) == 5
-    assert stored.alerts == [("refusal-collapsed at step 8", "Refusal falls.")]
+    assert stored.alerts == alerts_of(filling, 8)
 
 
 ASKS = """
