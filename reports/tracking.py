@@ -39,7 +39,7 @@ from ..dynamics.mirror.opening import (
 )
 from ..dynamics.mirror.rows import STEP, also_mirrored, history, step_rows, tracking_of, training_rows
 from ..dynamics.mirror.store import Stored, read_stored
-from ..dynamics.mirror.tables import LAYERS, SAMPLES, SampleTables, layer_rows
+from ..dynamics.mirror.tables import LAYERS, MEASURED, SAMPLES, SampleTables, layer_rows, measured_table
 from ..dynamics.record import FINDINGS_FILE, Run, step_name
 from ..dynamics.storage import content_key, remove_folder, sha256_file
 from ..dynamics.watching import past_alerts
@@ -93,7 +93,7 @@ def push(run: Path | str, *, mode: Mode | None = None, say: Callable[[str], None
         source = Source(run)  # as it is now that nobody else pushes
         _check_names(source.run, say)
         _sweep(folder)
-        for job in _jobs(source):
+        for job in _jobs(source, say):
             there = _pushed(source.run, job, chosen)
             made.append(there or _send(source.run, job, chosen))
             say(f"{'already there' if there else 'pushed'}: {made[-1].resolve()}")
@@ -156,14 +156,14 @@ def _check_names(run: Run, say: Callable[[str], None]) -> None:
             say(f"`tracking.metrics` names {name!r}, which is not measured: {nearest(name, known)}")
 
 
-def _jobs(source: Source) -> Iterator[Job]:
+def _jobs(source: Source, say: Callable[[str], None]) -> Iterator[Job]:
     run = source.run
     checkpoints = [checkpoint_facts(step, folder) for step, folder in run.checkpoints().items()]
     measured = [_measured(run), checkpoints]
     if step_rows(run) and not _mirrored_live(run, checkpoints):
         key = content_key("training", *_identity(run), list(training_rows(run)), checkpoints)
         yield Job("training", key, partial(_training, run))
-    yield Job("probes", content_key("probes", *_identity(run), *measured), partial(_probes, source))
+    yield Job("probes", content_key("probes", *_identity(run), *measured), partial(_probes, source, say))
     findings = sha256_file(run.path / FINDINGS_FILE)
     yield Job("report", content_key("report", *_identity(run), *measured, findings), partial(_report, source))
 
@@ -274,19 +274,25 @@ def _training(run: Run, tracked: wandb.Run) -> int:
     return rows
 
 
-def _probes(source: Source, tracked: wandb.Run) -> int:
-    """A row for each checkpoint with its table of samples and its alerts; the layers at all of them; what was measured of
-    which weights."""
+def _probes(source: Source, say: Callable[[str], None], tracked: wandb.Run) -> int:
+    """A row for each checkpoint with its alerts and its tables of samples and of all that is measured; the layers at all of
+    them; what was measured of which weights."""
     import wandb
 
     run, samples, checkpoints = source.run, SampleTables(source.run), source.run.checkpoints()
     layers, alerts = layer_rows(run.measurements()), past_alerts(run)
+    everything = run.measurements(failed=True)
+    longest = 0
     for row in history(run, source.steps):
         step = row[STEP]
         if texts := samples.rows(step):
             row["samples"] = wandb.Table(columns=list(SAMPLES), data=texts)
         if layers and step == source.steps[-1]:
             row["layers"] = wandb.Table(columns=list(LAYERS), data=layers)
+        if measured := measured_table(everything, step):
+            row["measurements"] = wandb.Table(columns=list(MEASURED), data=[], dtype=list(MEASURED.values()))
+            row["measurements"].data.extend(measured)  # `data=` looks at each cell: minutes for a deep model
+        longest = max(longest, len(measured))
         tracked.log(row, step=step)
         for alert in alerts:
             if alert.step == step:
@@ -295,6 +301,11 @@ def _probes(source: Source, tracked: wandb.Run) -> int:
         if step in checkpoints:
             inputs.append(declare_input(tracked, checkpoint_artifact(run, step, checkpoints[step]), step))
         tracked.log_artifact(probe_artifact(run, step, inputs), aliases=[step_name(step)])
+    for name, rows in (("layers", len(layers)), ("measurements", longest)):
+        if rows > wandb.Table.MAX_ROWS:
+            say(
+                f"the table `{name}` has {rows:,} rows: W&B's panel draws {wandb.Table.MAX_ROWS:,}, its artifact holds all"
+            )
     return len(source.steps)
 
 

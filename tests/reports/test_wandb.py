@@ -74,7 +74,9 @@ def add_numbers(wanted, name, row):
 
 def without_tables(rows):
     """Numbers alone: a table's columns lie below its name."""
-    return [{k: v for k, v in row.items() if k.split("/")[0] not in ("samples", "layers")} for row in rows]
+    return [
+        {k: v for k, v in row.items() if k.split("/")[0] not in ("samples", "layers", "measurements")} for row in rows
+    ]
 
 
 def test_what_is_pushed_is_exactly_what_the_record_says(pushed):
@@ -122,9 +124,47 @@ def test_few_names_and_layers_as_a_table(pushed):
 
 
 def tables_of(folder, name):
-    """The tables of one name, in order of steps."""
-    files = sorted(folder.glob(f"files/media/table/{name}_*.json"), key=lambda f: int(f.name.split("_")[1]))
-    return [json.loads(file.read_text()) for file in files]
+    """The tables of one name, in order of their steps: that of a file's name is W&B's own."""
+    tables = [json.loads(file.read_text()) for file in folder.glob(f"files/media/table/{name}_*.json")]
+    return sorted(tables, key=lambda table: dict(zip(table["columns"], table["data"][0], strict=True)).get("step"))
+
+
+def test_a_table_for_each_checkpoint_holds_every_row_of_the_record(pushed):
+    path, folders, _ = pushed
+    record, found = Run(path), []
+    for table in tables_of(job_of(folders, "probes"), "measurements"):
+        found += [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    wanted = []
+    for row in record.measurements(failed=True).to_dict("records"):
+        names = {"value": "value", "lower": "lo", "upper": "hi"}
+        numbers = {name: row[column] if math.isfinite(row[column]) else None for name, column in names.items()}
+        kept = ("step", "probe", "metric", "domain", "layer", "position", "n", "unit", "status", "reason")
+        wanted.append({name: row[name] for name in kept} | numbers)
+    assert sorted(found, key=str_of) == sorted(wanted, key=str_of)  # equal, not nearly equal
+    assert any(row["reason"] == "it met a <b>wall</b>" and row["status"] == "failed" for row in found)
+    assert any(row["value"] is None and row["status"] == "ok" for row in found)
+    assert {row["metric"] for row in found} > {*BY_DOMAIN.values(), *LAYERED}
+
+
+def str_of(row):
+    return [str(row[name]) for name in ("step", "probe", "metric", "domain", "layer", "position")]
+
+
+@pytest.mark.usefixtures("plain_page")
+def test_a_table_that_a_panel_draws_in_part_is_said_and_whole_in_its_artifact(own_run, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(wandb.Table, "MAX_ROWS", 50)
+    said = []
+    folder = job_of(push(own_run, say=said.append), "probes")
+    table = Run(own_run).measurements(failed=True)
+    rows = table.groupby("step").size().max()
+    assert any(line.startswith(f"the table `measurements` has {rows} rows") for line in said)
+    assert any(line.startswith("the table `layers` has") for line in said)
+    entries = [entry for artifact in read_stored(folder).artifacts for entry in artifact.manifest.contents]
+    files = [Path(entry.local_path) for entry in entries if entry.path == "measurements.table.json"]
+    assert sum(len(json.loads(file.read_text())["data"]) for file in files) == len(table)
 
 
 def test_a_table_of_samples_for_each_checkpoint_with_the_same_items(pushed):
