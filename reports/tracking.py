@@ -37,7 +37,7 @@ from ..dynamics.mirror.opening import (
     staged,
     training_id,
 )
-from ..dynamics.mirror.rows import STEP, also_mirrored, history, step_rows, tracking_of, training_rows
+from ..dynamics.mirror.rows import STEP, also_mirrored, history, left_out, step_rows, tracking_of, training_rows
 from ..dynamics.mirror.store import Stored, read_stored
 from ..dynamics.mirror.tables import LAYERS, MEASURED, SAMPLES, SampleTables, layer_rows, measured_table
 from ..dynamics.record import FINDINGS_FILE, Run, step_name
@@ -148,12 +148,14 @@ def _mute(line: str) -> None:
 
 
 def _check_names(run: Run, say: Callable[[str], None]) -> None:
-    """Say which of `tracking.metrics` were not measured."""
+    """Say which of `tracking.metrics` were not measured, and what has no curve since its name is another's."""
     table = run.measurements()
     known = set(table["metric"]) if len(table) else set()
     for name in also_mirrored(run):
         if not any(c in name for c in "*?[") and name not in known:
             say(f"`tracking.metrics` names {name!r}, which is not measured: {nearest(name, known)}")
+    for line in left_out(table, also_mirrored(run)):
+        say(f"{line}; it is in the tables `measurements`")
 
 
 def _jobs(source: Source, say: Callable[[str], None]) -> Iterator[Job]:

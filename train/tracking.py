@@ -21,7 +21,7 @@ from ..dynamics.mirror.opening import (
     staged,
     training_id,
 )
-from ..dynamics.mirror.rows import STEP, as_table, measured_rows, step_row, training_rows
+from ..dynamics.mirror.rows import BY_DOMAIN, STEP, TAKEN, as_table, measured_rows, step_row, training_rows
 from ..dynamics.mirror.tables import LAYERS, SAMPLES, SampleTables, layer_rows
 from ..dynamics.record import Run, step_name
 from ..dynamics.storage import remove_folder
@@ -52,6 +52,12 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if self.peak_tflops is not None and not self.peak_tflops > 0:
             raise ConfigError(f"`tracking.peak_tflops` is {self.peak_tflops}: give a number above 0, or leave it out")
+        for name in self.metrics:
+            if name in BY_DOMAIN or name in TAKEN:
+                meant = f" for `{BY_DOMAIN[name]}`, which is mirrored anyway" if name in BY_DOMAIN else ""
+                raise ConfigError(
+                    f"`tracking.metrics` names {name!r}, a name that the tracker has{meant}: leave it out"
+                )
 
 
 def check_tracker(config: TrackingConfig) -> None:

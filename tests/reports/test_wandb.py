@@ -17,7 +17,16 @@ from sftscope.dynamics import Estimate, Measurement, analyze
 from sftscope.dynamics.errors import ConfigError, RecordError
 from sftscope.dynamics.mirror.artifacts import checkpoint_artifact, declare_input
 from sftscope.dynamics.mirror.opening import chosen_mode, init_arguments, training_id
-from sftscope.dynamics.mirror.rows import BY_DOMAIN, LAYERED, STEP, history, training_rows
+from sftscope.dynamics.mirror.rows import (
+    BY_DOMAIN,
+    LAYERED,
+    STEP,
+    as_table,
+    history,
+    left_out,
+    measured_rows,
+    training_rows,
+)
 from sftscope.dynamics.mirror.store import read_stored
 from sftscope.dynamics.mirror.tables import SAMPLES, SAMPLES_PER_DOMAIN, SampleTables
 from sftscope.dynamics.record import Run, step_name, write_measurements, write_samples
@@ -25,6 +34,7 @@ from sftscope.dynamics.storage import sha256_file, whole_folder, write_manifest
 from sftscope.dynamics.watching import checkpoint_alerts
 from sftscope.reports import push
 from sftscope.reports.source import Source
+from sftscope.train.tracking import TrackingConfig
 from sftscope.watch import watch_run
 
 
@@ -604,6 +614,61 @@ def test_other_metrics_are_mirrored_by_name_or_pattern(own_run):
     assert (row["parse_rate/path"], row["parse_rate/path_upper"]) == (series["value"], series["hi"])
     assert "thinking_share/path" in row
     assert "accuracy_of_parsed/path" not in row
+
+
+def long_table(*rows):
+    """(step, metric, domain, layer, value) as rows of the long table, with bounds 0.1 beside the value."""
+    return as_table(
+        [
+            Measurement(step, "p", metric, Estimate(value, value - 0.1, value + 0.1, 9, "t"), "share", domain, layer)
+            for step, metric, domain, layer, value in rows
+        ]
+    )
+
+
+def test_a_metric_of_a_layer_that_moves_is_a_curve_of_every_checkpoint():
+    table = long_table(*((step, "best", "d", layer, step / 8) for step, layer in ((0, 2), (1, 2), (2, 1), (4, 3))))
+    assert {step: row["best/d"] for step, row in measured_rows(table, ["best"]).items()} == {
+        step: step / 8 for step in (0, 1, 2, 4)
+    }
+    # Of several layers: the whole where there is one, or else the middle one; never one layer here and another there.
+    layers = [(step, "norm", "d", layer, 10.0 * layer) for step in (0, 1) for layer in (0, 1, 2)]
+    assert [row["norm/d"] for row in measured_rows(long_table(*layers), ["norm"]).values()] == [10.0, 10.0]
+    whole = long_table(*layers, (0, "norm", "d", -1, 5.0), (1, "norm", "d", -1, 6.0))
+    assert [row["norm/d"] for row in measured_rows(whole, ["norm"]).values()] == [5.0, 6.0]
+    assert [row.get("norm/d") for row in measured_rows(long_table(*layers[:4]), ["norm"]).values()] == [10.0]
+
+
+def test_no_number_takes_the_name_of_another():
+    table = long_table((1, "score_strict", "dom", -1, 0.5), (1, "score_strict", "dom_lower", -1, 0.9))
+    assert measured_rows(table)[1] == {
+        "score/dom": 0.5,
+        "score/dom_upper": 0.6,
+        "score/dom_lower": 0.9,
+        "score/dom_lower_lower": 0.8,
+        "score/dom_lower_upper": 1.0,
+    }
+    (line,) = left_out(table)
+    assert "`score_strict` of 'dom' has a curve without a bound" in line
+    table = long_table((1, "score", "d", -1, 0.9), (1, "score_strict", "d", -1, 0.5), (1, "layers", "", -1, 0.7))
+    assert measured_rows(table, ["score", "lay*"])[1]["score/d"] == 0.5
+    assert len(measured_rows(table, ["score", "lay*"])[1]) == 3
+    assert [line.split(":")[0] for line in left_out(table, ["score", "lay*"])] == [
+        "`score` of 'd' has no curve",
+        "`layers` has no curve",
+    ]
+    for name in ("score", "layers"):
+        with pytest.raises(ConfigError, match=f"'{name}', a name that the tracker has"):
+            TrackingConfig(metrics=("parse_rate", name))
+
+
+def test_what_has_no_curve_is_said(own_run, monkeypatch, plain_page):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    rows = [Measurement(256, "odd", "score_strict", Estimate(0.5, 0.4, 0.6, 9, "t"), "share", "path_upper")]
+    write_measurements(own_run, 256, "odd", key="o", settings="s", rows=rows)
+    said = []
+    push(own_run, say=said.append)
+    assert any(line.startswith("`score_strict` of 'path' has a curve without a bound") for line in said)
 
 
 def test_disabled_pushes_nothing_and_a_run_without_findings_is_an_error(own_run, monkeypatch):
