@@ -33,6 +33,7 @@ from sftscope.dynamics.record import Run, step_name, write_measurements, write_s
 from sftscope.dynamics.storage import sha256_file, whole_folder, write_manifest
 from sftscope.dynamics.watching import checkpoint_alerts
 from sftscope.reports import push
+from sftscope.reports.live import LiveMirror
 from sftscope.reports.source import Source
 from sftscope.train.tracking import TrackingConfig
 from sftscope.watch import watch_run
@@ -504,16 +505,32 @@ def test_a_training_that_diverged_is_pushed_with_its_alert(own_run, monkeypatch)
     assert title == "loss-not-finite at step 256"
 
 
+def test_a_checkpoint_that_comes_late_or_again_is_not_lost(own_run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    mirror_to_wandb(own_run)
+    order = (0, 64, 8, 65, 96, 64, 256)  # 65 is W&B's own next step after 64
+    with LiveMirror(own_run) as mirror:
+        for step in order:
+            mirror.log(step)
+    (folder,) = own_run.glob("wandb/offline-run-*")
+    rows = {row[STEP]: row for row in expected_rows(own_run)} | {65: {STEP: 65}}
+    assert without_tables(settled(folder).numbers()) == [rows[step] for step in order]
+
+
+def mirror_to_wandb(run):
+    file = run / "run.json"
+    info = json.loads(file.read_text())
+    info["config"]["tracking"] = {"to": "wandb"}
+    info["plan"]["checkpoints"] = [256]
+    file.write_text(json.dumps(info))
+
+
 @pytest.fixture
 def filling(own_run, monkeypatch):
     """A run folder that mirrors to W&B, with checkpoints and without measurements; those that `watch_run` asks for come from
     a store."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    file = own_run / "run.json"
-    info = json.loads(file.read_text())
-    info["config"]["tracking"] = {"to": "wandb"}
-    info["plan"]["checkpoints"] = [256]
-    file.write_text(json.dumps(info))
+    mirror_to_wandb(own_run)
     store = own_run.with_name("store")
     store.mkdir()
     for kind in ("measurements", "items", "samples"):
