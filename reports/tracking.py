@@ -44,7 +44,7 @@ from ..dynamics.record import FINDINGS_FILE, Run, step_name
 from ..dynamics.storage import content_key, remove_folder, sha256_file
 from ..dynamics.watching import past_alerts
 from .overview import finding_views
-from .page import write_report
+from .page import write_pages
 from .source import Source
 from .tables import interval
 
@@ -316,15 +316,15 @@ def _report(source: Source, tracked: wandb.Run) -> int:
     import wandb
 
     run, checkpoints = source.run, source.run.checkpoints()
-    page = write_report(run.path)
+    pages = write_pages(run.path)
     inputs = []
     for step in source.steps:
         origin = [named(checkpoint_artifact(run, step, checkpoints[step]), step)] if step in checkpoints else []
         inputs.append(declare_input(tracked, probe_artifact(run, step, origin), step))
-    html = wandb.Html(page.read_text(encoding="utf-8"), inject=False, data_is_not_path=True)
+    html = wandb.Html(pages[0].read_text(encoding="utf-8"), inject=False, data_is_not_path=True)
     last = source.steps[-1] if source.steps else 0
     tracked.log({STEP: last, "findings": _findings(source), "report": html}, step=last)
-    tracked.log_artifact(report_artifact(run, [page, run.path / FINDINGS_FILE], inputs))
+    tracked.log_artifact(report_artifact(run, [*pages, run.path / FINDINGS_FILE], inputs))
     return 1
 
 

@@ -306,6 +306,15 @@ def test_the_page_and_the_findings_are_logged(pushed):
     assert "wandb sync" in said[-1]  # once
 
 
+@pytest.mark.parametrize(("steps", "second"), [(5, {"report-traces.html"}), (24, set())], ids=["two pages", "one page"])
+def test_the_second_page_goes_with_the_first_where_it_was_written_with_one(own_run, monkeypatch, steps, second):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr("sftscope.reports.page.PAGE_STEPS", steps)
+    (own_run / "report-traces.html").write_text("of an earlier page")
+    (report,) = artifacts_of(push(own_run), "report", "report")
+    assert {entry.path for entry in report.manifest.contents} == {"report.html", "findings.json"} | second
+
+
 def test_pushing_twice_adds_nothing(pushed, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     path, folders, _ = pushed
@@ -378,9 +387,9 @@ def plain_page(monkeypatch):
 
     def write(run):
         (run / "report.html").write_text("<p>a page</p>")
-        return run / "report.html"
+        return [run / "report.html"]
 
-    monkeypatch.setattr("sftscope.reports.tracking.write_report", write)
+    monkeypatch.setattr("sftscope.reports.tracking.write_pages", write)
 
 
 def told_live(run, change=lambda row: row):
