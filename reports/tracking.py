@@ -13,17 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..dynamics.alerts import loss_not_finite
 from ..dynamics.claims import CLAIMS, Claims
 from ..dynamics.errors import RecordError, nearest
-from ..dynamics.mirror.artifacts import (
-    checkpoint_artifact,
-    checkpoint_facts,
-    declare_input,
-    named,
-    probe_artifact,
-    report_artifact,
-)
+from ..dynamics.mirror.artifacts import checkpoint_facts
 from ..dynamics.mirror.opening import (
     FOLDER,
     PROJECT,
@@ -37,16 +29,12 @@ from ..dynamics.mirror.opening import (
     staged,
     training_id,
 )
-from ..dynamics.mirror.rows import STEP, also_mirrored, history, left_out, step_rows, tracking_of, training_rows
+from ..dynamics.mirror.rows import STEP, also_mirrored, left_out, step_rows, tracking_of, training_rows
 from ..dynamics.mirror.store import Stored, read_stored
-from ..dynamics.mirror.tables import LAYERS, MEASURED, SAMPLES, SampleTables, layer_rows, measured_table
-from ..dynamics.record import FINDINGS_FILE, Run, step_name
+from ..dynamics.record import FINDINGS_FILE, Run
 from ..dynamics.storage import content_key, remove_folder, sha256_file
-from ..dynamics.watching import past_alerts
-from .overview import finding_views
-from .page import write_pages
+from . import mirrored
 from .source import Source
-from .tables import interval
 
 if TYPE_CHECKING:
     import wandb
@@ -164,10 +152,10 @@ def _jobs(source: Source, say: Callable[[str], None]) -> Iterator[Job]:
     measured = [_measured(run), checkpoints]
     if step_rows(run) and not _mirrored_live(run, checkpoints):
         key = content_key("training", *_identity(run), list(training_rows(run)), checkpoints)
-        yield Job("training", key, partial(_training, run))
-    yield Job("probes", content_key("probes", *_identity(run), *measured), partial(_probes, source, say))
+        yield Job("training", key, partial(mirrored.training, run))
+    yield Job("probes", content_key("probes", *_identity(run), *measured), partial(mirrored.probes, source, say))
     findings = sha256_file(run.path / FINDINGS_FILE)
-    yield Job("report", content_key("report", *_identity(run), *measured, findings), partial(_report, source))
+    yield Job("report", content_key("report", *_identity(run), *measured, findings), partial(mirrored.report, source))
 
 
 def _identity(run: Run) -> list[Any]:
@@ -256,84 +244,3 @@ def _wait(files: Path, rows: int, mode: Mode) -> None:
                 "disk full? Nothing is lost; push again"
             )
         time.sleep(0.05)
-
-
-# ---------------------------------------------------------------- what the W&B runs hold
-
-
-def _training(run: Run, tracked: wandb.Run) -> int:
-    """Every optimiser step, what was measured inline, whether the loss went to infinity, and the checkpoints."""
-    rows, diverged = 0, None
-    for step, row in training_rows(run):
-        tracked.log(row, step=step)
-        rows += 1
-        if row.get("train/step_tokens") and "train/loss" in row:
-            diverged = diverged or loss_not_finite(step, row["train/loss"])
-    if diverged:
-        tracked.alert(**diverged.for_wandb())
-    for step, folder in run.checkpoints().items():
-        tracked.log_artifact(checkpoint_artifact(run, step, folder), aliases=[step_name(step)])
-    return rows
-
-
-def _probes(source: Source, say: Callable[[str], None], tracked: wandb.Run) -> int:
-    """A row for each checkpoint with its alerts and its tables of samples and of all that is measured; the layers at all of
-    them; what was measured of which weights."""
-    import wandb
-
-    run, samples, checkpoints = source.run, SampleTables(source.run), source.run.checkpoints()
-    layers, alerts = layer_rows(run.measurements()), past_alerts(run)
-    everything = run.measurements(failed=True)
-    longest = 0
-    for row in history(run, source.steps):
-        step = row[STEP]
-        if texts := samples.rows(step):
-            row["samples"] = wandb.Table(columns=list(SAMPLES), data=texts)
-        if layers and step == source.steps[-1]:
-            row["layers"] = wandb.Table(columns=list(LAYERS), data=layers)
-        if measured := measured_table(everything, step):
-            row["measurements"] = wandb.Table(columns=list(MEASURED), data=[], dtype=list(MEASURED.values()))
-            row["measurements"].data.extend(measured)  # `data=` looks at each cell: minutes for a deep model
-        longest = max(longest, len(measured))
-        tracked.log(row, step=step)
-        for alert in alerts:
-            if alert.step == step:
-                tracked.alert(**alert.for_wandb())
-        inputs = []
-        if step in checkpoints:
-            inputs.append(declare_input(tracked, checkpoint_artifact(run, step, checkpoints[step]), step))
-        tracked.log_artifact(probe_artifact(run, step, inputs), aliases=[step_name(step)])
-    for name, rows in (("layers", len(layers)), ("measurements", longest)):
-        if rows > wandb.Table.MAX_ROWS:
-            say(
-                f"the table `{name}` has {rows:,} rows: W&B's panel draws {wandb.Table.MAX_ROWS:,}, its artifact holds all"
-            )
-    return len(source.steps)
-
-
-def _report(source: Source, tracked: wandb.Run) -> int:
-    """The page and the findings, and which measurements they rest on."""
-    import wandb
-
-    run, checkpoints = source.run, source.run.checkpoints()
-    pages = write_pages(run.path)
-    inputs = []
-    for step in source.steps:
-        origin = [named(checkpoint_artifact(run, step, checkpoints[step]), step)] if step in checkpoints else []
-        inputs.append(declare_input(tracked, probe_artifact(run, step, origin), step))
-    html = wandb.Html(pages[0].read_text(encoding="utf-8"), inject=False, data_is_not_path=True)
-    last = source.steps[-1] if source.steps else 0
-    tracked.log({STEP: last, "findings": _findings(source), "report": html}, step=last)
-    tracked.log_artifact(report_artifact(run, [*pages, run.path / FINDINGS_FILE], inputs))
-    return 1
-
-
-def _findings(source: Source) -> wandb.Table:
-    import wandb
-
-    rows = []
-    for view, finding in zip(finding_views(source), source.findings, strict=True):
-        e = finding.get("estimate")
-        estimate = interval(float(e["value"]), float(e["lo"]), float(e["hi"])) if e else ""
-        rows.append([view.kind, finding.get("domain") or "", view.verdict, view.sentence, estimate, view.exploratory])
-    return wandb.Table(columns=["kind", "domain", "verdict", "sentence", "estimate", "exploratory"], data=rows)

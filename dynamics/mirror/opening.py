@@ -76,7 +76,7 @@ def init_arguments(
         x_disable_machine_info=True,
     )
     return {
-        "dir": str(folder),
+        "dir": str(Path(folder).resolve()),  # W&B's own process may have begun in another directory
         "name": name,
         "id": key,
         "group": tracking_of(run).get("group") or run.name,

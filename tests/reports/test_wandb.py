@@ -389,7 +389,7 @@ def plain_page(monkeypatch):
         (run / "report.html").write_text("<p>a page</p>")
         return [run / "report.html"]
 
-    monkeypatch.setattr("sftscope.reports.tracking.write_pages", write)
+    monkeypatch.setattr("sftscope.reports.mirrored.write_pages", write)
 
 
 def told_live(run, change=lambda row: row):
