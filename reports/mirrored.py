@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..dynamics.alerts import loss_not_finite
 from ..dynamics.mirror.artifacts import checkpoint_artifact, declare_input, named, probe_artifact, report_artifact
 from ..dynamics.mirror.rows import STEP, history, training_rows
-from ..dynamics.mirror.tables import LAYERS, MEASURED, SAMPLES, SampleTables, layer_rows, measured_table
+from ..dynamics.mirror.tables import LAYERS, MEASURED, SAMPLES, Rows, SampleTables, layer_rows, measured_table
 from ..dynamics.record import FINDINGS_FILE, Run, step_name
 from ..dynamics.watching import past_alerts
 from .overview import finding_views
@@ -49,10 +49,9 @@ def probes(source: Source, say: Callable[[str], None], tracked: wandb.Run) -> in
         if texts := samples.rows(step):
             row["samples"] = wandb.Table(columns=list(SAMPLES), data=texts)
         if layers and step == source.steps[-1]:
-            row["layers"] = wandb.Table(columns=list(LAYERS), data=layers)
+            row["layers"] = _table(LAYERS, layers)
         if measured := measured_table(everything, step):
-            row["measurements"] = wandb.Table(columns=list(MEASURED), data=[], dtype=list(MEASURED.values()))
-            row["measurements"].data.extend(measured)  # `data=` looks at each cell: minutes for a deep model
+            row["measurements"] = _table(MEASURED, measured)
         longest = max(longest, len(measured))
         tracked.log(row, step=step)
         for alert in alerts:
@@ -67,6 +66,15 @@ def probes(source: Source, say: Callable[[str], None], tracked: wandb.Run) -> in
             drawn, kept = wandb.Table.MAX_ROWS, wandb.Table.MAX_ARTIFACT_ROWS
             say(f"the table `{name}` has {rows:,} rows: W&B's panel draws {drawn:,}, its artifact holds up to {kept:,}")
     return len(source.steps)
+
+
+def _table(columns: dict[str, type], rows: Rows) -> wandb.Table:
+    """A table of known types: given them as `data`, W&B would look at each cell, for minutes where a model is deep."""
+    import wandb
+
+    table = wandb.Table(columns=list(columns), data=[], dtype=list(columns.values()))
+    table.data.extend(rows)
+    return table
 
 
 def report(source: Source, tracked: wandb.Run) -> int:
