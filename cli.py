@@ -387,10 +387,7 @@ def push(run: Positional[Path]) -> None:
     Args:
         run: the run folder.
     """
-    folders = _push(run, print)
-    for folder in folders:
-        print(f"pushed: {folder.resolve()}")
-    if not folders:
+    if not _push(run, print):
         print("nothing pushed: WANDB_MODE is disabled")
 
 
