@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from .console import busy, organism_table, print_costs, print_failures, print_settings
 from .dynamics.errors import SftscopeError, Stopped, nearest
+from .dynamics.model_text import visible
 
 if TYPE_CHECKING:
     from .probes.planner import ProbeConfig
@@ -257,7 +258,7 @@ def analyze(path: Positional[Path], items: Path | None = None, out: OutFile = No
 
     run = run_of(path, items, out)
     for finding in _analyze(run):
-        print(f"{finding.kind:>11}  {finding.sentence}")
+        print(visible(f"{finding.kind:>11}  {finding.sentence}"))
     print(f"\nfindings: {(run / 'findings.json').resolve()}")
 
 
@@ -575,10 +576,10 @@ def main(argv: list[str] | None = None) -> int:
             raise ConfigError(f"unknown command {args[0]!r}: {nearest(args[0], COMMANDS)}")
         _call(args[0], args[1:])
     except Stopped as ended:
-        print(f"stopped: {ended}", file=sys.stderr)
+        print(visible(f"stopped: {ended}"), file=sys.stderr)
         return 3
     except SftscopeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from .dynamics.comparison.repetition import Repetition
 from .dynamics.comparison.score_tables import ItemColumns, read_table
 from .dynamics.errors import ConfigError, RecordError
 from .dynamics.findings.wording import GROUP_LABELS, number, plain_name, signed
+from .dynamics.model_text import visible
 from .dynamics.record import RUN_FILE
 from .dynamics.types import Estimate
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 WIDTH = 100  # columns where the output is no terminal
 MOST_PAIRS = 3  # that stand side by side in 100 columns
@@ -118,13 +120,12 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
     """Tables and findings in the terminal, readable at 100 columns."""
     from rich.console import Console
     from rich.padding import Padding
-    from rich.text import Text
 
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console = Console(file=console.file, width=WIDTH, highlight=False)
     for i, sentence in enumerate(found.answer(), 1):
-        console.print(Text(f"{i}. {sentence}"))
+        console.print(_plain(f"{i}. {sentence}"))
     console.print()
     tables: list[Table] = []
     if len(found.runs):
@@ -139,27 +140,47 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
         console.print(table)
         console.print()
     for finding in found.findings:
-        console.print(Text(finding.kind, style="bold yellow" if finding.kind == "warning" else "bold"))
-        console.print(Padding(Text(finding.sentence), (0, 0, 0, 2)))
-        console.print(Padding(Text(f"would overturn it: {finding.would_overturn}", style="dim"), (0, 0, 1, 2)))
+        console.print(_plain(finding.kind, "bold yellow" if finding.kind == "warning" else "bold"))
+        console.print(Padding(_plain(finding.sentence), (0, 0, 0, 2)))
+        console.print(Padding(_plain(f"would overturn it: {finding.would_overturn}", "dim"), (0, 0, 1, 2)))
+
+
+def _plain(value: object, style: str = "") -> Text:
+    """What others named or wrote, as text and nothing else: brackets are no markup, and no character goes unseen."""
+    from rich.text import Text
+
+    return Text(visible(str(value)), style=style)
+
+
+def _column(table: Table, name: object, **look: Any) -> None:
+    table.add_column(_plain(name), **look)
+
+
+def _row(table: Table, cells: Iterable[object], style: str = "") -> None:
+    table.add_row(*map(_plain, cells), style=style)
 
 
 def _table(title: str, caption: str = "") -> Table:
     from rich.table import Table
 
     return Table(
-        title=title, title_justify="left", caption=caption or None, caption_justify="left", box=None, pad_edge=False
+        title=_plain(title, "table.title"),
+        title_justify="left",
+        caption=_plain(caption, "table.caption") if caption else None,
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
     )
 
 
 def _runs(runs: pd.DataFrame) -> Table:
     table = _table("Runs")
     for name in ("run", "arm", "model", "data", "schedule"):
-        table.add_column(name, overflow="fold")
-    table.add_column("last step", justify="right")
+        _column(table, name, overflow="fold")
+    _column(table, "last step", justify="right")
     for row in runs.itertuples():
         last = "" if row.last_step is None else str(row.last_step)
-        table.add_row(str(row.run), str(row.arm), str(row.model), str(row.data), str(row.schedule), last)
+        _row(table, (row.run, row.arm, row.model, row.data, row.schedule, last))
     return table
 
 
@@ -175,11 +196,11 @@ def _gains(c: ConditionalTable, family: tuple[str, ...]) -> Table:
     caption = "\n".join([*means, f"{alike}; intervals of one table hold together, {c.deciding}"])
     table = _table(f"{', '.join(family)}: gain over {c.base}, points", caption)
     for name in ("group", c.condition):
-        table.add_column(name, overflow="fold")
-    table.add_column("gain", justify="right")
-    table.add_column("alike")
+        _column(table, name, overflow="fold")
+    _column(table, "gain", justify="right")
+    _column(table, "alike")
     if len(assumed):
-        table.add_column(ASSUMED, justify="right", no_wrap=True)
+        _column(table, ASSUMED, justify="right", no_wrap=True)
     second = {(r.group, r.condition): r for r in assumed.itertuples()}
     before = ""
     for row in rows.itertuples():
@@ -192,7 +213,7 @@ def _gains(c: ConditionalTable, family: tuple[str, ...]) -> Table:
         if len(assumed):
             other = second[row.group, row.condition]
             cells.append(_gain(other, c.base) + f"  {other.letters:<4}")
-        table.add_row(*cells, style="dim" if row.condition == c.base else "")
+        _row(table, cells, "dim" if row.condition == c.base else "")
         before = row.group
     return table
 
@@ -213,27 +234,27 @@ def _last(rows: pd.DataFrame) -> Table:
     table = _table(
         "Differences at the last matched checkpoint, points", "* separated; all domains of a pair hold together"
     )
-    table.add_column("domain")
+    _column(table, "domain")
     for a, b in pairs:
-        table.add_column(f"{a} - {b}", justify="right", overflow="fold")
+        _column(table, f"{a} - {b}", justify="right", overflow="fold")
     seeds = rows["seed_sd_a"].notna().any() or rows["seed_sd_b"].notna().any()
     if seeds:
-        table.add_column("between seeds", justify="right")
+        _column(table, "between seeds", justify="right")
     for domain, mine in rows.groupby("domain", sort=False):
         of = {(r.a, r.b): r for r in mine.itertuples()}
         cells = [_interval(of[p]) + (" *" if of[p].separated else "  ") if p in of else "" for p in pairs]
         if seeds:
             cells.append("; ".join(f"{number(r.seed_sd_a, 1)}, {number(r.seed_sd_b, 1)}" for r in of.values()))
-        table.add_row(plain_name(str(domain)), *cells)
+        _row(table, (plain_name(str(domain)), *cells))
     return table
 
 
 def _settings(r: Repetition) -> Table:
     table = _table("Settings")
     for name in r.settings.columns:
-        table.add_column(plain_name(name), justify="left" if name == "setting" else "right")
+        _column(table, plain_name(name), justify="left" if name == "setting" else "right")
     for row in r.settings.itertuples(index=False):
-        table.add_row(str(row[0]), *(f"{v:,.6g}" for v in row[1:]))
+        _row(table, (row[0], *(f"{v:,.6g}" for v in row[1:])))
     return table
 
 
@@ -241,16 +262,16 @@ def _repetition(r: Repetition) -> Table:
     title = "More epochs on fewer rows, against fewer epochs on more, at equal updates: points"
     table = _table(title, f"* separated; intervals hold together, {r.deciding}")
     for name in ("pair", "group"):
-        table.add_column(name)
-    table.add_column("difference", justify="right")
+        _column(table, name)
+    _column(table, "difference", justify="right")
     assumed = {(q.repeated, q.covered, q.group): q for q in r.pairs[r.pairs["sampling"] == ASSUMED].itertuples()}
     if assumed:
-        table.add_column(ASSUMED, justify="right", no_wrap=True)
+        _column(table, ASSUMED, justify="right", no_wrap=True)
     for row in r.pairs[r.pairs["sampling"] == r.deciding].itertuples():
         cells = [f"{row.repeated} - {row.covered}", _label(row.group), _starred(row)]
         if assumed:
             cells.append(_starred(assumed[row.repeated, row.covered, row.group]))
-        table.add_row(*cells)
+        _row(table, cells)
     return table
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .dynamics.model_text import visible
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -59,7 +61,7 @@ def print_costs(run: Path, stages: dict[str, float] | None = None) -> None:
 
 def print_failures(failures: list[str]) -> None:
     for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
+        print(visible(f"failed: {failure}"), file=sys.stderr)
 
 
 def organism_table() -> Table:

@@ -9,6 +9,7 @@ from pathlib import Path
 from .dynamics.choice.pick import pick
 from .dynamics.choice.pick_wording import pick_json, pick_lines
 from .dynamics.errors import SftscopeError
+from .dynamics.model_text import visible
 from .dynamics.record import Run
 
 
@@ -16,7 +17,7 @@ def print_pick(path: Path, prefer: str, sure: bool, as_json: bool) -> bool:
     """Print the pick; whether there is one."""
     run = Run(path)
     taken = pick(run, prefer, sure=sure, folders=folders_of(run))
-    print(json.dumps(pick_json(taken), indent=2) if as_json else "\n".join(pick_lines(taken)))
+    print(json.dumps(pick_json(taken), indent=2) if as_json else visible("\n".join(pick_lines(taken))))
     return taken.step is not None
 
 
@@ -35,5 +36,5 @@ def folders_of(run: Run) -> dict[int, Path]:
             there = {c.step: c.path for c in find_checkpoints([str(s) for s in sources])}
             found = {s: path for s, path in there.items() if step_of(path.name) == s} | found
         except SftscopeError as problem:  # what was measured is all the same there to choose from
-            print(f"note: the folders it was probed from cannot be read now: {problem}", file=sys.stderr)
+            print(visible(f"note: the folders it was probed from cannot be read now: {problem}"), file=sys.stderr)
     return found

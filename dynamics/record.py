@@ -128,8 +128,16 @@ def write_samples(run: Path, step: int, domain: str, *, key: str, rows: Iterable
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of samples. Halves of a character, which a model can end in, become the sign for what is unknown."""
     raw = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(Path(path).read_bytes()))
-    return [json.loads(line) for line in io.TextIOWrapper(raw, encoding="utf-8")]
+    lines = io.TextIOWrapper(raw, encoding="utf-8", errors="replace")
+    return [{k: _whole(v) for k, v in json.loads(line).items()} for line in lines]
+
+
+def _whole(value: Any) -> Any:
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def write_spans(run: Path, step: int, domain: str, *, key: str, spans: pd.DataFrame) -> Path:

@@ -1,4 +1,4 @@
-"""Writing files that exist complete or not at all, and naming things by their content."""
+"""Writing files that exist complete or not at all, naming things by their content, cells that no spreadsheet runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -94,6 +95,14 @@ def content_key(*parts: Any, length: int = 12) -> str:
     """A short hash of JSON-like content: the `key` by which derived files are named."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+_FORMULA = re.compile(r"^(?=[=+\-@\t\r])")
+
+
+def no_formula(value: Any) -> Any:
+    """A value for a cell of CSV: text that a spreadsheet would take for a formula gets a `'` before it."""
+    return _FORMULA.sub("'", value) if isinstance(value, str) else value
 
 
 MANIFEST = "manifest.json"

@@ -77,6 +77,9 @@ def even(title: str) -> str:
 # ---------------------------------------------------------------- the axis of steps
 
 
+ROADS = {"symlog": "log scale", "sqrt": "square-root scale"}  # what a reader has to know of it
+
+
 def step_scale(steps: Sequence[float]) -> tuple[alt.Scale, Callable[[float], float]]:
     """A scale with step 0 on it and room for early steps, and where it puts a step.
 
@@ -118,4 +121,5 @@ def step_axis(steps: Sequence[int]) -> alt.X:
 def _channel(name: str, values: Sequence[float]) -> alt.X:
     title, _, form = NAMES[name]
     axis = alt.Axis(values=ticks(values), format=form, labelFlush=False)
-    return alt.X(f"{name}:Q", title=title, scale=step_scale(values)[0], axis=axis)
+    scale = step_scale(values)[0]
+    return alt.X(f"{name}:Q", title=[title, f"({ROADS[scale.type]})"], scale=scale, axis=axis)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import groupby
@@ -16,8 +17,9 @@ from markupsafe import Markup
 from .. import __version__
 from .panels import Figure
 from .responses import kinds_of
-from .text import embed_json, shown
+from .text import code, embed_json, shown
 
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")  # for the name of a file
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -32,9 +34,11 @@ def document(template: str, *, scripts: Sequence[str] = ("report.js",), **values
         lstrip_blocks=True,
     )
     environment.filters["kinds"] = kinds_of
+    environment.filters["code"] = code
     running = [*([_library()] if "report.js" in scripts else []), *map(_asset, scripts)]
     return environment.get_template(template).render(
         version=__version__,
+        saved=_UNFIT.sub("-", str(values.get("name", ""))).strip("-.")[:60] or "figure",
         policy=_policy(*running, compiles="report.js" in scripts),
         css=Markup(_asset("report.css")),
         scripts=[Markup(script) for script in running],

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ..dynamics.comparison.compare import Comparison
 from ..dynamics.errors import ConfigError
-from ..dynamics.storage import whole_file
+from ..dynamics.storage import no_formula, whole_file
 from .document import spec_of
 from .panels import Figure
 from .source import Source
@@ -39,7 +38,6 @@ VERDICTS = (
     "smallest_detectable_dip",
     "n",
 )
-_FORMULA = re.compile(r"^(?=[=+\-@\t\r])")
 
 
 def export_figures(run: Path | str, folder: Path, axis: Axis = "step") -> list[Path]:
@@ -125,12 +123,19 @@ def data_of(spec: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of what a figure draws, with each row's place on every axis."""
     sets = spec["datasets"]
     rows = sets.get(spec.get("data", {}).get("name")) or max(sets.values(), key=len)
-    drawn = [name for name in rows[0] if name not in ("colour", "estimate")]
+    drawn = [name for name in rows[0] if name not in _DRAWING]
     others = {
         one["name"]: one["at"] for one in spec["usermeta"].get("axes") or [] if "at" in one and one["name"] not in drawn
     }
-    table = [[*(row[n] for n in drawn), *(at[str(row["step"])] for at in others.values())] for row in rows]
+    table = [[*(_one_line(row[n]) for n in drawn), *(at[str(row["step"])] for at in others.values())] for row in rows]
     return [*drawn, *others], table
+
+
+_DRAWING = ("colour", "estimate", "name")  # columns that hold no number and name no row
+
+
+def _one_line(value: Any) -> Any:
+    return value.replace("|", ", ") if isinstance(value, str) else value
 
 
 def verdicts(source: Source) -> list[tuple[Any, ...]]:
@@ -170,7 +175,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    return _FORMULA.sub("'", value) if isinstance(value, str) else value
+    return no_formula(value)
 
 
 def _write(path: Path, content: str | bytes) -> Path:

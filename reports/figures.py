@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .axes import choices, step_axis, with_axes
-from .tables import interval
+from .tables import interval, one_row_each
 
 # Okabe & Ito (2008): told apart with any kind of colour vision; without the yellow and black, which vanish on a background.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
@@ -42,6 +42,7 @@ def multiples(
     y: str,
     steps: Sequence[int],
     domain: Bounds | None = None,
+    least: Bounds | None = None,
     base: bool = False,
     level: float | None = None,
     rules: pd.DataFrame | None = None,
@@ -50,13 +51,15 @@ def multiples(
 ) -> alt.FacetChart:
     """A panel for each `panel`, in the order of their first rows: lines with interval bands over steps.
 
-    `y` is the axis title with its unit; without `domain` every panel has its own scale. `colour` in the table colours whole
+    `y` is the axis title with its unit; without `domain` every panel has its own scale, which spans `least` at the
+    least. `colour` in the table colours whole
     panels; `series` draws several lines, told apart by colour, shape and dash. `base` rules in the value at step 0, `level`
     another one, `rules`
     (columns at, what) draws vertical lines, and `mark` in the table names points to be marked (a key of `MARKS`). Without
     `points` there are lines alone, of many steps and without intervals. `axes` (index: steps) holds what a page can put in
-    the place of steps.
+    the place of steps. Raises ValueError where two rows share panel, series and step.
     """
+    one_row_each(table, ["panel", "series", "step"])
     x = step_axis(steps)
     rules = None if rules is None else with_axes(rules, axes, at="at")
     scale = alt.Scale(domain=list(domain), nice=False) if domain else alt.Scale(zero=False)
@@ -87,6 +90,10 @@ def multiples(
         ]
         layers.append(dot.encode(x=x, y=value, color=colour, tooltip=tips, **_only(paint, "shape")))
         layers += _marked(table, x, value)
+    if least and not domain:
+        layers.append(_unseen(pd.DataFrame({"value": least})).encode(y=value))
+    if len(set(table["step"])) < len(set(steps)):  # a figure of fewer checkpoints, even of one, has the room of all
+        layers.append(_unseen(with_axes(pd.DataFrame({"step": [min(steps), max(steps)]}), axes)).encode(x=x))
     panels = list(dict.fromkeys(table["panel"]))
     facet = alt.Facet("panel:N", sort=panels, title=None, header=_HEADER)
     table = with_axes(table, axes)
@@ -164,6 +171,11 @@ def _only(paint: dict[str, Any], name: str) -> dict[str, Any]:
 def _level(at: float) -> alt.Chart:
     """A dashed line across each panel: drawn once, and not once a row of the data."""
     return alt.Chart(pd.DataFrame({"level": [at]})).mark_rule(strokeDash=[3, 3], color=INK, opacity=0.65)
+
+
+def _unseen(ends: pd.DataFrame) -> alt.Chart:
+    """Lines that nobody sees, at the ends that an axis must reach."""
+    return alt.Chart(ends).mark_rule(opacity=0)
 
 
 def _vertical(rules: pd.DataFrame, x: alt.X) -> list[alt.Chart]:

@@ -46,8 +46,9 @@ def differences(source: Source) -> Figure | None:
         domain=(-limit, limit),
         base=True,
         shows="The same items at each checkpoint minus at step 0. The band is simultaneous: with 95 % probability all "
-        "checkpoints lie inside it together, so a dip is where the whole band lies below the dashed line. Smallest dip "
-        f"that these items can show: {smallest}. {TRIANGLES}. {ruled(source)}",
+        "checkpoints lie inside it together, so a dip is where the whole band lies below the dashed line. "
+        f"A dip as deep as this would be seen 9 times in 10: {smallest}; a smaller one may be seen too. "
+        f"{TRIANGLES}. {ruled(source)}",
         omits="The luck of training: items were resampled, training runs were not.",
     )
 

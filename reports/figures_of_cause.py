@@ -6,7 +6,7 @@ import pandas as pd
 
 from . import figures
 from .panels import BANDS, SHARE, Figure, concat, make, ruled
-from .source import Source, heading
+from .source import Source
 from .tables import Table
 
 STATES = ("intact", "monitor moved", "unreached", "disconnected", "bypassed by format", "broken", "unclear")
@@ -31,7 +31,7 @@ def diagnosis_states(source: Source) -> Figure | None:
     rows = pd.DataFrame({"step": [int(s) for s in states], "state": list(states.values())}).sort_values("step")
     title = "What happened to refusal, checkpoint by checkpoint"
     told = "; ".join(f"step {s}: {state}" for s, state in rows.to_numpy())
-    cells = [(str(s), state, "; ".join(reasons.get(str(s), ()))) for s, state in rows.to_numpy()]
+    cells = [(str(s), state, "; ".join(reasons.get(str(s), ())).replace("`", "")) for s, state in rows.to_numpy()]
     return Figure(
         "diagnosis",
         "Refusal",
@@ -145,7 +145,7 @@ def suppression(source: Source) -> Figure | None:
         return None
     return make(
         source,
-        rows.assign(series=rows["domain"].map(heading)),
+        rows.assign(series=rows["domain"].map(source.name_of)),
         id="suppression",
         section="Backtracking",
         title="What is lost when the model may not go back",

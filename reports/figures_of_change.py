@@ -101,7 +101,7 @@ def payoff(source: Source) -> Figure | None:
     return make(
         source,
         rows.assign(
-            series=rows["domain"].map(heading), panel="Difference in right answers|at a dead end, same question"
+            series=rows["domain"].map(source.name_of), panel="Difference in right answers|at a dead end, same question"
         ),
         id="payoff",
         section="Backtracking",

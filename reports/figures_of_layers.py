@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from ..dynamics.errors import DataError, RecordError
+from ..dynamics.findings.wording import plain_name
 from ..dynamics.transfer import transfer_matrix
 from .axes import ticks
-from .layer_maps import heat_map
+from .layer_maps import digits_of, heat_map
 from .panels import Figure, describe
 from .source import Source, heading
 from .tables import by_step, interval, number, thinned
+from .text import visible
 
 SECTION = "Inside the model"
 COSINE, AUC, SPEARMAN = "_cosine_to_base", "_auc_frozen", "_spearman_frozen"
@@ -21,6 +23,13 @@ FIRST = ("refusal", "harmfulness", "backtracking", "dead_end")  # other concepts
 WITHIN = (
     "Cells whose {what} does not exceed it are in parentheses, or struck through where there is no room for numbers"
 )
+POSITIONS = {
+    "last_prompt": "the last token of the prompt",
+    "instruction_end": "the last word of the request",
+    "move_end": "the last word of a step of the search",
+    "after_move": "the first word after a step of the search",
+}
+PAIR = "pair"  # how the causal pair's own readouts are named
 MOST_READ = 12  # checkpoints of a transfer matrix
 TRANSFERRED = ("refusal", "backtracking")
 
@@ -50,7 +59,7 @@ def _concepts(source: Source, ending: str) -> list[str]:
 
 def _cosine_map(source: Source, concept: str) -> Figure | None:
     rows = _cells(source, concept + COSINE)
-    if rows.empty:
+    if _says_nothing(rows):
         return None
     null, raw = (_cells(source, concept + m) for m in ("_cosine_null_p99", "_cosine_raw"))
     against = raw if len(raw) else rows
@@ -73,7 +82,7 @@ def _cosine_map(source: Source, concept: str) -> Figure | None:
 
 def _auc_map(source: Source, concept: str) -> Figure | None:
     rows = _cells(source, concept + AUC)
-    if rows.empty:
+    if _says_nothing(rows):
         return None
     rows = _with_null(rows, _cells(source, concept + "_auc_null_p99"), rows, lambda value, p99: value <= p99)
     refit = f"{concept}_auc_refit"
@@ -94,7 +103,7 @@ def _auc_map(source: Source, concept: str) -> Figure | None:
 
 def _spearman_map(source: Source, concept: str) -> Figure | None:
     rows = _cells(source, concept + SPEARMAN)
-    if rows.empty or rows["value"].isna().all():
+    if _says_nothing(rows):
         return None
     rows = _with_null(rows, _cells(source, concept + "_spearman_null_p99"), rows, lambda value, p99: value.abs() <= p99)
     return _map(
@@ -189,7 +198,7 @@ def _likeness_maps(source: Source) -> list[Figure]:
     for position, prompts in PROMPTS.items() if len(every) else ():
         rows = every[every["position"] == position].drop_duplicates(["layer", "step"], keep="last")
         rows = rows.sort_values(["layer", "step"], ignore_index=True)
-        if rows.empty or rows["value"].isna().all():
+        if _says_nothing(rows):
             continue
         found = _map(
             source,
@@ -216,9 +225,10 @@ def _update_maps(source: Source) -> list[Figure]:
         rows,
         id="weight-change",
         title="Change of the weights",
-        unit="length of the update / of the base's weights",
+        unit="update / weights",
         domain=(0.0, float(rows["value"].max())),
-        shows="How far the weights of each block have moved from the base's, beside their own length.",
+        shows="How far the weights of each block have moved from the base's: the length of the update, divided by that of the "
+        "base's weights.",
         omits="Harm: the length of an update foretells neither dips nor lost refusals, and any other metric has to beat it. "
         "How many directions it has is in `update_stable_rank`.",
     )
@@ -226,6 +236,11 @@ def _update_maps(source: Source) -> list[Figure]:
 
 
 # ---------------------------------------------------------------- parts
+
+
+def _says_nothing(rows: pd.DataFrame) -> bool:
+    """No cell has a number: a map would be grey from end to end."""
+    return rows.empty or bool(rows["value"].isna().all())
 
 
 def _cells(source: Source, metric: str) -> pd.DataFrame:
@@ -278,7 +293,8 @@ def _map(
 ) -> Figure:
     rows = rows.assign(panel=[f"layer {layer}" for layer in rows["layer"]])
     chart = heat_map(rows, title=title, description=describe(title, rows), unit=unit, domain=domain, axes=source.axes)
-    return Figure(id, SECTION, title, chart, shows, omits, by_step(rows, ["panel"]))
+    of = by_step(rows, ["panel"], digits=digits_of(domain))
+    return Figure(id, SECTION, title, chart, shows, omits, of)
 
 
 def _id(kind: str, concept: str) -> str:
@@ -286,15 +302,15 @@ def _id(kind: str, concept: str) -> str:
 
 
 def _direction(concept: str) -> str:
+    if concept == PAIR:
+        return "Refusal direction of the causal pair"
     return f"{heading(concept)} direction"
 
 
 def _named(concept: str) -> str:
-    return concept.replace("_", " ")
+    return "refusal that the causal pair takes out and adds" if concept == PAIR else visible(plain_name(concept))
 
 
 def _at(rows: pd.DataFrame) -> str:
     position = str(rows["position"].iloc[0]) if "position" in rows else ""
-    return {"last_prompt": "the last token of the prompt"}.get(
-        position, position.replace("_", " ") or "that of the probe"
-    )
+    return POSITIONS.get(position, visible(plain_name(position)) or "that of the probe")

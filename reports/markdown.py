@@ -11,7 +11,9 @@ from . import overview
 from .source import Source
 from .text import visible
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
+# What a page of GitHub makes links and mentions of, wherever it stands: taken apart by a character that nobody sees.
+_LINKING = re.compile(r"(?<=:)(?=//)|(?<=@)(?=\S)|(?<=www)(?=\.)", re.IGNORECASE)
 
 
 def write_markdown(run: Path | str, out: Path | None = None) -> Path:
@@ -50,7 +52,7 @@ def markdown(source: Source) -> str:
 
 
 def _verdicts(source: Source) -> list[str]:
-    columns = ("Domain", "Group", "Base", "Last", "Change [simultaneous band]", "Smallest detectable dip", "Verdict")
+    columns = ("Domain", "Group", "Base", "Last", "Change [simultaneous band]", "Dip seen 9 times in 10", "Verdict")
     rows = [(v.domain, v.group, v.base, v.last, v.change, v.margin, v.verdict) for v in overview.verdict_rows(source)]
     return table(columns, rows)
 
@@ -62,5 +64,5 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text on one line in which nothing is Markdown or HTML."""
-    return _SPECIAL.sub(r"\\\1", visible(text).replace("\n", " "))
+    """Text on one line in which nothing is Markdown, HTML, a link or a mention."""
+    return _SPECIAL.sub(r"\\\1", _LINKING.sub("\u2060", visible(text).replace("\n", " ")))

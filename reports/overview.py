@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from ..dynamics.findings.wording import GROUP_LABELS
 from ..dynamics.types import GROUPS
@@ -191,8 +195,51 @@ MIRRORS = (
 )  # rebuilt from the rest; listing them would change the page that lists them
 
 
-def config_text(source: Source) -> str:
-    return clip(json.dumps(source.run.info, indent=2, ensure_ascii=False))[0]
+def record_text(source: Source) -> str:
+    """What run.json holds, as YAML: nothing in it is hidden, and it can be read."""
+    return clip(_yaml(source.run.info))[0]
+
+
+RECIPE = "recipe.yaml"
+
+
+def recipe_text(source: Source) -> str:
+    """What the run was asked for, as the file that `sftscope train` and `sftscope probe --config` take; "" where the record
+    does not hold it."""
+    info = source.run.info
+    parts: dict[str, Any] = {"train": info["config"]} if _trained(info) else {}
+    parts |= {name: info[name] for name in ("probes", "arm") if info.get(name)}
+    if "arm" in parts and "train" in parts:
+        made = [_HELDOUT.fullmatch(Path(str(p)).name) for p in (info["config"]["data"].get("heldout") or {}).values()]
+        parts["heldout_rows"] = max((int(m[1]) for m in made if m), default=0)
+    return _yaml(parts) if parts else ""
+
+
+def commands(source: Source) -> str:
+    """What makes the run again, from the first command to this page, ready for a shell."""
+    info, run = source.run.info, str(source.run.path)
+    lines: list[list[str]] = []
+    if info.get("source"):  # scores from elsewhere
+        return "\n".join(map(shlex.join, [["sftscope", "analyze", str(info["source"]), "-o", run], [*_REPORT, run]]))
+    if _trained(info):
+        lines = [["sftscope", "train", RECIPE, "-o", run], ["sftscope", "probe", run]]
+    elif info.get("sources"):
+        settings = ["--config", RECIPE] * bool(info.get("probes"))
+        lines = [["sftscope", "probe", *map(str, info["sources"]), "-o", run, *settings]]
+    return "\n".join(map(shlex.join, [*lines, ["sftscope", "analyze", run], [*_REPORT, run]]))
+
+
+_REPORT = ("sftscope", "report")
+_HELDOUT = re.compile(r"heldout-.+-(\d+)-[0-9a-f]{6}\.jsonl")  # rows made beside an arm
+
+
+def _trained(info: Mapping[str, Any]) -> bool:
+    config = info.get("config")
+    return isinstance(config, dict) and {"model", "data"} <= set(config)
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(json.loads(json.dumps(value)), sort_keys=False, width=110).rstrip()
 
 
 def identity_table(source: Source) -> Table:

@@ -18,6 +18,7 @@ from .source import Source, heading
 from .text import embed_json
 from .traces import Trace, pick_traces
 
+AFTER_ASSOCIATIONS = ("Trade-off", "Training")  # sections: what moves together is read with what warns early
 SHOWN_WARNINGS = 3  # more of them are a click away
 
 
@@ -65,6 +66,7 @@ def render(source: Source, responses: Responses | None, beside: str) -> str:
     left_out = responses is not None and not responses.whole
     views = overview.finding_views(source)
     findings = [f for f in views if f.kind != "warning"]
+    parts = sections(gallery(source))
     associations, undefined = overview.association_rows(source.associations)
     return document(
         "report.html.j2",
@@ -78,7 +80,8 @@ def render(source: Source, responses: Responses | None, beside: str) -> str:
         findings=findings,
         verdicts=overview.verdict_rows(source),
         meanings=list(overview.VERDICTS.items()),
-        sections=sections(gallery(source)),
+        sections=parts,
+        association_place=next((i for i, part in enumerate(parts) if part["name"] in AFTER_ASSOCIATIONS), len(parts)),
         axes=choices(source.axes, source.steps),
         associations=associations,
         association_columns=overview.ASSOCIATION_COLUMNS,
@@ -90,7 +93,10 @@ def render(source: Source, responses: Responses | None, beside: str) -> str:
         cost=overview.cost_table(source),
         failures=overview.failures(source),
         files=overview.file_table(source),
-        config=overview.config_text(source),
+        commands=overview.commands(source),
+        recipe=overview.recipe_text(source),
+        recipe_file=overview.RECIPE,
+        record=overview.record_text(source),
     )
 
 

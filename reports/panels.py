@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from . import figures
-from .source import Source, heading
+from .source import Source
 from .tables import Table, by_step, number
+from .text import visible
 
 SHARE = (0.0, 1.0)
 BANDS = "Bands: 95 % intervals of each checkpoint alone"
@@ -42,7 +43,7 @@ def by_metric(source: Source, panels: Mapping[str, str], **rest: Any) -> Figure 
     """Panels are metrics, lines are domains."""
     rows = concat([source.metric(m).assign(panel=panel) for m, panel in panels.items()])
     if len(rows):
-        rows = rows.assign(series=rows["domain"].map(heading))
+        rows = rows.assign(series=rows["domain"].map(source.name_of))
     return make(source, rows, **rest)
 
 
@@ -67,7 +68,11 @@ def make(
     if not known.all():
         empty = ", ".join(str(panel).replace("|", ", ") for panel in dict.fromkeys(rows.loc[~known, "panel"]))
         rows, shows = rows[known], f"{shows} Undefined at every checkpoint, and so not drawn: {empty}."
-    kept = [c for c in ("panel", "series", "colour", "step", "value", "lo", "hi", "n", "mark") if c in rows]
+    kept = [c for c in ("domain", "panel", "series", "colour", "step", "value", "lo", "hi", "n", "mark") if c in rows]
+    if "domain" in kept:
+        rows = rows.assign(domain=rows["domain"].map(visible))
+        if not rows["domain"].all():
+            kept.remove("domain")
     chart = figures.multiples(
         rows[kept],
         title=title,

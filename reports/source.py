@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..dynamics.findings.wording import GROUP_LABELS, SCORE_LABELS, plain_name
 from ..dynamics.record import Run
 from ..dynamics.types import GROUPS
 from .axes import known_axes
+from .text import visible
 
 MOST_EPOCHS = 12  # more ends of epochs than this are not ruled in
 
@@ -84,8 +86,18 @@ class Source:
     def panel(self, domain: str) -> str:
         """A panel's heading: the domain, and below it its group (for safety: what the score is a share of)."""
         group = self.groups.get(domain, "")
-        note = SCORE_LABELS.get(domain) or GROUP_LABELS.get(group, group)
-        return f"{heading(domain)}|{note}"
+        note = SCORE_LABELS.get(domain) or GROUP_LABELS.get(group) or label(group)
+        return f"{self.name_of(domain)}|{note}"
+
+    def name_of(self, domain: str) -> str:
+        """A domain's heading, apart from that of every other domain (`a_b` and `a b` would share one)."""
+        return self._names.get(domain) or heading(domain)
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        plain = {d: heading(d) for d in self.groups}
+        shared = Counter(plain.values())
+        return {d: name if shared[name] == 1 else f"{name} ({label(d)})" for d, name in plain.items()}
 
     def metric(self, name: str, domains: Sequence[str] | None = None) -> pd.DataFrame:
         """Rows of one metric without a layer, by domain in the groups' order: domain, step, value, lo, hi, n, position."""
@@ -105,7 +117,12 @@ class Source:
         return int(below.loc[below["diff"].idxmin(), "step"] if len(below) else rows["step"].iloc[-1])
 
 
+def label(name: str) -> str:
+    """A name that others gave, as a figure can hold it: nothing in it unseen, and no `|`, which begins a second line."""
+    return visible(name).replace("|", "¦")
+
+
 def heading(name: str) -> str:
-    """`subset_sum` -> `Subset sum`."""
-    plain = plain_name(name)
+    """`subset_sum` -> `Subset sum`; in figures, as `label` has it."""
+    plain = label(plain_name(name))
     return plain[:1].upper() + plain[1:]

@@ -37,18 +37,33 @@ def interval(value: float, lo: float, hi: float, digits: int = 2) -> str:
     return f"{number(value, digits)} [{number(lo, digits)}, {number(hi, digits)}]"
 
 
+def one_row_each(table: pd.DataFrame, key: Sequence[str]) -> None:
+    """Raise ValueError with the first row whose `key` another row has too: one would hide the other."""
+    columns = [c for c in key if c in table]
+    again = table[table.duplicated(columns)]
+    if len(again):
+        first = {k: again[k].iloc[0] for k in columns}
+        count = int((table[columns] == pd.Series(first)).all(axis=1).sum())
+        named = ", ".join(f"{k} {v!r}" if isinstance(v, str) else f"{k} {v}" for k, v in first.items())
+        raise ValueError(
+            f"{count} rows have {named}: each place of a figure holds one, so give them names of their own"
+        )
+
+
 def by_step(table: pd.DataFrame, columns: Sequence[str], *, digits: int = 2, most: int = 200) -> Table:
     """A row per step, a column per panel (and series) of a long table with value, lo and hi.
 
-    `columns` names the columns of `table` that together name a column of the result.
+    `columns` names the columns of `table` that together name a column of the result. Raises ValueError where two rows
+    would stand in one cell.
     """
+    one_row_each(table, [*columns, "step"])
     names = table[list(columns)].astype(str).agg(" · ".join, axis=1).str.replace("|", ", ")
     cells = pd.Series(
         [interval(v, lo, hi, digits) for v, lo, hi in table[["value", "lo", "hi"]].astype(float).to_numpy()],
         index=table.index,
     )
     long = pd.DataFrame({"step": table["step"], "column": names, "cell": cells})
-    wide = long.drop_duplicates(["step", "column"], keep="last").pivot(index="step", columns="column", values="cell")
+    wide = long.pivot(index="step", columns="column", values="cell")
     return thinned(wide[list(dict.fromkeys(names))].fillna("–").reset_index(), most)
 
 

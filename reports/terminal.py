@@ -1,4 +1,4 @@
-"""A run in the terminal: findings, scores by checkpoint, sparklines. For people on a remote machine."""
+"""A run in the terminal: the short answers, scores by checkpoint with sparklines, findings. For people on a remote machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import overview
+from .answers import answers
 from .source import Source, heading
 from .tables import number
 from .text import visible
@@ -21,7 +22,8 @@ STYLES = {"good": "green", "bad": "red", "open": "yellow"}
 
 
 def show(run: Path | str, *, console: Console | None = None) -> None:
-    """Print the findings of a run and its strict scores by checkpoint. Raises RecordError when it has not been analysed."""
+    """Print the answers, the strict scores by checkpoint and the findings of a run. Raises RecordError when it has not been
+    analysed."""
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
@@ -31,6 +33,14 @@ def show(run: Path | str, *, console: Console | None = None) -> None:
     console.print(Text(visible(source.run.name), style="bold"))
     console.print(Text(visible(overview.title_line(source))))
     console.print()
+    for answer in answers(source):
+        console.print(Text(visible(answer.question), style="dim"))
+        said = Text.assemble((f"{visible(answer.short)}. ", "bold"), visible(answer.text))
+        console.print(Padding(said, (0, 0, 0, 2)))
+    if len(source.bands):
+        console.print()
+        console.print(score_table(source, console.width))
+    console.print()
     for finding in overview.finding_views(source):
         line = Text()
         if finding.verdict:
@@ -38,12 +48,11 @@ def show(run: Path | str, *, console: Console | None = None) -> None:
         elif finding.kind in ("advice", "warning"):
             line.append(f"{finding.label}  ", style="bold" if finding.kind == "advice" else "bold red")
         line.append(visible(finding.sentence))
+        if finding.exploratory and finding.kind not in ("advice", "warning"):
+            line.append(" (exploratory)", style="dim")
         console.print(Padding(line, (0, 0, 0, 2)))
     for reason in overview.failures(source):
         console.print(Padding(Text.assemble(("failed  ", "bold red"), visible(reason)), (0, 0, 0, 2)))
-    if len(source.bands):
-        console.print()
-        console.print(score_table(source, console.width))
 
 
 def score_table(source: Source, width: int = 100) -> Table:

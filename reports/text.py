@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..dynamics.model_text import clip, visible
 
-__all__ = ["clip", "embed_json", "shown", "visible"]
+__all__ = ["clip", "code", "embed_json", "shown", "visible"]
+
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def shown(value: Any) -> Any:
     """What a template writes for a value: text made visible; markup of our own is left as it is."""
     return value if isinstance(value, Markup) else visible(str(value))
+
+
+def code(value: Any) -> Markup:
+    """Text made visible, with what stands between backticks in it set as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(str(value))))))
 
 
 def embed_json(value: Any) -> Markup:

@@ -23,8 +23,10 @@ GROUPS = {
     "facts": "general",
     "instructions": "general",
     "harmful": "safety",
+    "harmful_unseen": "safety",
     "safe": "safety",
 }
+UNSEEN = {"harmful_unseen": (0.95, 0.95, 0.9, 0.7, 0.4)}  # a second domain of harmful requests: add it as `curves`
 SEARCH = ("countdown", "path", "subset_sum")
 # Score over training, at the fractions 0, 1/4, 1/2, 3/4 and 1 of the checkpoints: a dip with recovery, a fall with a
 # late rise, a fall, a rise, a peak, no change at all, a late loss, a perfect score that stays.
@@ -114,6 +116,7 @@ def make_run(
         _write(path, step, "verbosity", key, _verbosity_rows(step, at))
         _write(path, step, "backtracking", key, _backtracking_rows(step, at))
         _write(path, step, "refusal", key, _refusal_rows(step, at, refused_share))
+        _write(path, step, "spans", key, iter(()))  # a probe without numbers, as that of spans is
         _write(path, step, "directions", key, _direction_rows(step, t / max(1, len(steps) - 1), layers, rng))
         if step == 0:
             _write(path, step, "causal", key, _causal_rows(layers // 2))
@@ -188,7 +191,7 @@ def _write_scores(path: Path, step: int, key: str, at: Mapping[str, Mapping[str,
                         "metric": metric,
                         "value": column,
                         "domain": domain,
-                        "group": GROUPS[domain],
+                        "group": GROUPS.get(domain, "general"),
                     }
                 )
             )
@@ -239,8 +242,11 @@ def _backtracking_rows(step: int, at: Mapping[str, Mapping[str, np.ndarray]]) ->
 
 
 def _refusal_rows(step: int, at: Mapping[str, Mapping[str, np.ndarray]], refused_share: float) -> Iterator[Measurement]:
-    if "harmful" in at:
-        yield Measurement(step, "refusal", "refusal_rate", intervals.mean(at["harmful"]["strict"]), "share", "harmful")
+    for domain in ("harmful", "harmful_unseen"):
+        if domain in at:
+            yield Measurement(step, "refusal", "refusal_rate", intervals.mean(at[domain]["strict"]), "share", domain)
+            complied = intervals.mean((1 - at[domain]["strict"]) * at[domain]["finished"])
+            yield Measurement(step, "refusal", "harmful_compliance_rate", complied, "share", domain)
     if "safe" in at:
         helped = at["safe"]["strict"]
         refused = (1 - helped) * (np.arange(len(helped)) % 100 < 100 * refused_share)

@@ -1,9 +1,13 @@
 """`sftscope compare` on runs and on tables: what it prints fits 100 columns, mistakes are one line."""
 
+import csv
 import importlib.util
+import json
+import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from sftscope.cli import main
 
@@ -67,6 +71,36 @@ def test_runs_are_compared_and_arms_can_be_named(runs, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "first - second" in printed
     assert "nothing was written" in printed
+
+
+HOSTILE = "=lora[/r=16]\x1b[31m\u202e[bold"
+
+
+def test_a_name_is_text_and_no_markup_no_escape_and_no_formula(runs, tmp_path, capsys):
+    """A name with brackets ended in rich's MarkupError; escapes reached the terminal, `=` a spreadsheet."""
+    hostile = Path(shutil.copytree(runs[0], tmp_path / "hostile"))
+    info = json.loads((hostile / "run.json").read_text())
+    (hostile / "run.json").write_text(json.dumps(info | {"name": HOSTILE}))
+    assert main(["compare", str(hostile), runs[1], "-o", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "=lora[/r=16]␛[31m[U+202E][bold" in "".join(printed.split())
+    assert "\x1b" not in printed
+    assert "\u202e" not in printed
+    cells = [c for f in (tmp_path / "out").glob("*.csv") for row in csv.reader(f.open(newline="")) for c in row]
+    assert f"'{HOSTILE}" in cells
+    assert not [c for c in cells if c.startswith("=")]
+    assert HOSTILE in set(pd.read_parquet(tmp_path / "out" / "runs.parquet")["run"])
+
+
+def test_analyze_and_errors_show_what_a_terminal_would_obey(tmp_path, capsys):
+    path = make_run(tmp_path / "a", steps=(0, 4), n=20, layers=1, curves={"bad\x1b[2J\u202ename": (0.9, 0.1)})
+    assert main(["analyze", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "␛[2J[U+202E]name" in printed
+    assert main(["report", str(tmp_path / "\x1b[31m")]) == 2
+    printed += capsys.readouterr().err
+    assert "\x1b" not in printed
+    assert "\u202e" not in printed
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..errors import ConfigError, DataError, RecordError
 from ..record import SCHEMA, Run
-from ..storage import whole_file, write_json
+from ..storage import no_formula, whole_file, write_json
 from ..trajectories.trajectory import PRESENCE
 from ..types import Finding
 from .answer import answer
@@ -80,7 +80,8 @@ class Comparison:
             raise ConfigError(f"{folder} is a file: give -o a folder")
         written = []
         for name, table in self.tables().items():
-            for suffix, write in ((".parquet", table.to_parquet), (".csv", table.to_csv)):
+            safe = _without_formulas(table)
+            for suffix, write in ((".parquet", table.to_parquet), (".csv", safe.to_csv)):
                 with whole_file(folder / f"{name}{suffix}") as aside:
                     write(aside, index=False)
                 written.append(folder / f"{name}{suffix}")
@@ -180,6 +181,12 @@ def compare_scores(
     table = conditional_table(scores, items, by=by, condition=condition, base=base, item_columns=item_columns)
     findings = conditional_findings(table, sources) + note_findings(table.notes)
     return Comparison(tuple(ranked(findings)), table.notes, conditional=table, sources=tuple(sources))
+
+
+def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for CSV: names of runs, domains and settings are text that others wrote."""
+    text = {c: pd.Series(map(no_formula, table[c]), table.index, object) for c in table.select_dtypes(exclude="number")}
+    return table.assign(**text).rename(columns=no_formula)
 
 
 def last_table(pairs: Sequence[PairComparison]) -> pd.DataFrame:

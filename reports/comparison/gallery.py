@@ -11,7 +11,7 @@ from ...dynamics.findings.wording import GROUP_LABELS, SCORE_LABELS, plain_name
 from ...dynamics.types import GROUPS
 from .. import figures
 from ..panels import SHARE, Figure, describe
-from ..source import heading
+from ..source import heading, label
 from ..tables import Table, by_step, interval
 from ..text import visible
 
@@ -49,7 +49,7 @@ def gains(found: Comparison) -> Iterator[Figure]:
         return
     several = len(c.families()) > 1
     names = [
-        f"{r['condition']}|on {', '.join(str(r[by]) for by in c.by)}" if several else str(r["condition"])
+        label(str(r["condition"])) + (f"|on {label(', '.join(str(r[by]) for by in c.by))}" if several else "")
         for r in rows.to_dict("records")
     ]
     rows = _dots(rows, panel=[_label(g) for g in rows["group"]], row=names, value="gain")
@@ -76,7 +76,7 @@ def repetition(found: Comparison) -> Iterator[Figure]:
     if r is None:
         return
     rows = r.pairs[r.pairs["sampling"] == r.deciding]
-    pairs = [f"{q['repeated']}|− {q['covered']}" for q in rows.to_dict("records")]
+    pairs = [f"{label(str(q['repeated']))}|− {label(str(q['covered']))}" for q in rows.to_dict("records")]
     rows = _dots(rows, panel=[_label(g) for g in rows["group"]], row=pairs, value="difference")
     yield _of_dots(
         rows,
@@ -155,6 +155,7 @@ def differences(found: Comparison) -> Iterator[Figure]:
             y="difference, points",
             steps=steps,
             level=0.0,
+            least=(-10.0, 10.0),  # the band of two runs that are alike would fill its panel
         )
         shown = _paired(found) + rest
         of = by_step(mine, ["panel", "series"], digits=1)
@@ -166,7 +167,7 @@ def at_last(found: Comparison) -> Iterator[Figure]:
     if not found.pairs:
         return
     table = _by_domain(last_table(found.pairs))
-    pairs = [f"{a}|− {b}" for a, b in zip(table["a"], table["b"], strict=True)]
+    pairs = [f"{label(str(a))}|− {label(str(b))}" for a, b in zip(table["a"], table["b"], strict=True)]
     rows = _dots(table, panel=list(table["panel"]), row=pairs, value="difference")
     seeds = any(p.seeds is not None for p in found.pairs)
     yield _of_dots(
@@ -179,7 +180,7 @@ def at_last(found: Comparison) -> Iterator[Figure]:
         shows=(
             "The end of the way above; all domains of a pair hold together with 95 %. "
             + ("Arms with several seeds are compared over seeds and items. " if seeds else "")
-            + "Right of the dotted line the first of the pair is ahead."
+            + "Right of the dashed line the first of the pair is ahead."
         ),
         omits="The way there, and " + ("what other data would do." if seeds else _ONE_SEED),
     )
@@ -200,9 +201,10 @@ def _paired(found: Comparison) -> str:
         "score": "at the same in-domain score (the step is that of the first)",
     }
     return (
-        f"Paired by item, {over}, {how[first.match]}: above the dotted line the first of the pair is ahead. Bands are "
+        f"Paired by item, {over}, {how[first.match]}: above the dashed line the first of the pair is ahead. Bands are "
         "simultaneous: all checkpoints of a line, and all domains of a pair, hold together with 95 %"
         + (", for these seeds." if any(p.seeds is not None for p in found.pairs) else ".")
+        + " Each panel has its own scale."
     )
 
 
@@ -216,7 +218,7 @@ def procedure(found: Comparison) -> Iterator[Figure]:
         return
     table = table[table["index_value"].notna()].rename(columns={"index_lo": "lo", "index_hi": "hi"})
     table = _by_domain(table)
-    rows = _dots(table, panel=list(table["panel"]), row=list(table["run"]), value="index_value")
+    rows = _dots(table, panel=list(table["panel"]), row=[label(str(run)) for run in table["run"]], value="index_value")
     yield _of_dots(
         rows,
         id="procedure-index",
@@ -250,8 +252,8 @@ def _by_domain(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def panel(domain: str, group: str) -> str:
-    note = SCORE_LABELS.get(domain) or GROUP_LABELS.get(group, plain_name(group))
-    return visible(f"{heading(domain)}|{note}")
+    note = SCORE_LABELS.get(domain) or GROUP_LABELS.get(group) or label(plain_name(group))
+    return f"{heading(domain)}|{note}"
 
 
 def _label(group: object) -> str:

@@ -242,9 +242,11 @@ def verdict_grid(found: Comparison) -> Grid | None:
     rows = []
     for domain in domains:
         what = SCORE_LABELS.get(domain) or GROUP_LABELS.get(groups.get(domain, ""), "")
-        cells = tuple(_verdict(of.get((domain, run), "")) for run in runs)
-        rows.append((f"{heading(domain)} ({what})" if what else heading(domain), cells))
-    return Grid(("Domain", *runs), tuple(rows))
+        verdicts = [of.get((domain, run), "") for run in runs]
+        name = ("≠ " if len(set(verdicts)) > 1 else "") + heading(domain) + (f" ({what})" if what else "")
+        rows.append((name, tuple(map(_verdict, verdicts))))
+    differ = any(name.startswith("≠") for name, _ in rows)
+    return Grid(("Domain", *runs), tuple(rows), "≠ : the runs have different verdicts." if differ else "")
 
 
 def differing_grid(found: Comparison) -> Grid | None:

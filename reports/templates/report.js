@@ -117,10 +117,12 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
+  const saved = document.body.dataset.saved; // the run's name, as a file can have it
+
   // A spreadsheet must take no text for a formula.
   function cell(value) {
     if (value === null || value === undefined) return "";
-    const text = typeof value === "string" ? value.replace(/^(?=[=+\-@\t\r])/, "'") : String(value);
+    const text = typeof value === "string" ? value.replaceAll("|", ", ").replace(/^(?=[=+\-@\t\r])/, "'") : String(value);
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
 
@@ -128,7 +130,7 @@
   function csv(spec) {
     const sets = Object.entries(spec.datasets).sort((a, b) => b[1].length - a[1].length);
     const rows = spec.datasets[spec.data?.name] ?? sets[0][1];
-    const drawn = Object.keys(rows[0]).filter((name) => name !== "colour" && name !== "estimate");
+    const drawn = Object.keys(rows[0]).filter((name) => !["colour", "estimate", "name"].includes(name));
     const others = axesOf(spec).filter((one) => one.at && !drawn.includes(one.name));
     const lines = rows.map((row) => [...drawn.map((name) => row[name]), ...others.map((one) => one.at[row.step])]);
     const head = [...drawn, ...others.map((one) => one.name)];
@@ -139,8 +141,8 @@
     button.addEventListener("click", async () => {
       const name = button.dataset.of;
       const place = document.querySelector(`[data-spec="spec-${name}"]`);
-      if (button.dataset.save === "csv") save(`${name}.csv`, "text/csv", csv(specOf(place)));
-      else if (views.has(place)) save(`${name}.svg`, "image/svg+xml", await views.get(place).view.toSVG());
+      if (button.dataset.save === "csv") save(`${saved}-${name}.csv`, "text/csv", csv(specOf(place)));
+      else if (views.has(place)) save(`${saved}-${name}.svg`, "image/svg+xml", await views.get(place).view.toSVG());
     });
   }
 

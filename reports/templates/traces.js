@@ -53,6 +53,7 @@
         button.disabled = !shown[pick.item.selectedIndex + Number(button.dataset.turn)];
       }
       if (!chosen) return;
+      part("which").textContent = `${domain().name}, item ${domain().items[chosen[0]][0]}`; // on paper the choices are not there
       part("prompt").textContent = domain().items[chosen[0]][1];
       writeSide(root.querySelector('[data-side="a"]'), chosen[1]);
       writeSide(root.querySelector('[data-side="b"]'), chosen[2]);

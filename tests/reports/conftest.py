@@ -41,12 +41,11 @@ def add_what_synthetic_runs_lack(run: Path) -> None:
     for step in steps:
         cosine = Estimate(math.nan if step > 60 else 0.8, math.nan, math.nan, 64, "jackknife")
         null = Estimate(0.41, math.nan, math.nan, 2000, "null")
-        helpful, harmful = Estimate(0.9, 0.85, 0.94, 200, "wilson"), Estimate(0.02, 0.0, 0.05, 200, "wilson")
+        helpful = Estimate(0.9, 0.85, 0.94, 200, "wilson")
         rows = [
             Measurement(step, "extra", "refusal_cosine_to_base", cosine, "cosine", layer=UNRELIABLE),
             Measurement(step, "extra", "refusal_cosine_null_p99", null, "cosine", layer=1),
             Measurement(step, "extra", "helpful_rate", helpful, "share", "safe"),
-            Measurement(step, "extra", "harmful_compliance_rate", harmful, "share", "harmful"),
         ]
         write_measurements(run, step, "extra", key=f"e{step}", settings="s", rows=rows)
         held = [
@@ -76,8 +75,9 @@ def synthetic():
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory) -> Path:
-    """An analysed run of 12 checkpoints x 8 domains. Tests must not write to it."""
-    path = sys.modules["synthetic"].make_run(tmp_path_factory.mktemp("runs") / "planted", n=120)
+    """An analysed run of 12 checkpoints x 9 domains. Tests must not write to it."""
+    synthetic = sys.modules["synthetic"]
+    path = synthetic.make_run(tmp_path_factory.mktemp("runs") / "planted", n=120, curves=synthetic.UNSEEN)
     add_what_synthetic_runs_lack(path)
     analyze(path)
     return path
@@ -94,6 +94,29 @@ def page(run, tmp_path_factory) -> Path:
     from sftscope.reports import write_report
 
     return write_report(run, tmp_path_factory.mktemp("page") / "report.html")
+
+
+LONG = "long" * 30
+TURNED = "a|b\u202edcba"
+
+
+@pytest.fixture(scope="session")
+def named_run(tmp_path_factory, synthetic) -> Path:
+    """A run with names that try: a long one without spaces, one that splits and turns, two that look alike; none fits a shell."""
+    few = dict.fromkeys(("path", "subset_sum", "calculation", "facts", "instructions", "safe"))
+    curves = few | dict.fromkeys((LONG, TURNED, "twin_a", "twin a"), (0.7, 0.3))
+    path = synthetic.make_run(
+        tmp_path_factory.mktemp("named") / "x; touch pwned", steps=(0, 4, 16), n=30, layers=2, curves=curves
+    )
+    analyze(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def named_page(named_run, tmp_path_factory) -> Path:
+    from sftscope.reports import write_report
+
+    return write_report(named_run, tmp_path_factory.mktemp("named_page") / "report.html")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ TITLES = {
 # The titles under a figure's x-axis, the centres of its points in the first panel, and where its vertical rules stand.
 SEEN = """(id) => {
   const svg = document.querySelector(`#figure-${id} svg`);
-  const titles = [...svg.querySelectorAll(".role-axis-title text")].map((t) => t.textContent);
+  const titles = [...svg.querySelectorAll(".role-axis-title text")].map((t) => (t.querySelector("tspan") ?? t).textContent);
   const x = (e) => e.getBoundingClientRect().left + e.getBoundingClientRect().width / 2;
   const panel = svg.querySelector("g.mark-symbol.role-mark");
   const points = panel ? [...panel.querySelectorAll("path")].map(x) : [];
@@ -159,10 +159,9 @@ def test_the_saved_table_holds_the_records_numbers(run, page, open_page):
         lengths = saved_table(found, "lengths")
     bands = Source(run).bands
     assert len(scores) == len(bands)
-    merged = scores.assign(step=scores["step"].astype(int), domain=scores["panel"].str.split("|").str[0])
-    for row in merged.to_dict("records"):
-        domain = row["domain"].lower().replace(" ", "_")
-        (truth,) = bands[(bands["domain"] == domain) & (bands["step"] == row["step"])].to_dict("records")
+    assert "Harmful unseen, share refused" in set(scores["panel"])
+    for row in scores.assign(step=scores["step"].astype(int)).to_dict("records"):
+        (truth,) = bands[(bands["domain"] == row["domain"]) & (bands["step"] == row["step"])].to_dict("records")
         for told, known in (("value", "score"), ("lo", "score_lo"), ("hi", "score_hi")):
             assert float(row[told]) == pytest.approx(truth[known], rel=1e-4, abs=1e-9)
         assert float(row["tokens"]) == record.axes().loc[row["step"], "tokens"]
@@ -174,6 +173,15 @@ def test_the_saved_table_holds_the_records_numbers(run, page, open_page):
         assert row["value"] == "" or float(row["value"]) == pytest.approx(known, rel=1e-4)
         assert float(row["epoch"]) == pytest.approx(record.axes().loc[int(row["step"]), "epoch"])
     assert set(lengths.columns) >= {"panel", "step", "value", "lo", "hi", "n", "epoch", "tokens", "cumulative_lr"}
+
+
+def test_saved_files_carry_the_runs_name(page, named_page, open_page):
+    for file, name in ((page, "planted-scores"), (named_page, "x-touch-pwned-scores")):
+        with open_page(file) as found:
+            for kind in ("csv", "svg"):
+                with found.page.expect_download() as saved:
+                    found.page.click(f'button[data-save={kind}][data-of="scores"]')
+                assert saved.value.suggested_filename == f"{name}.{kind}"
 
 
 def test_a_value_without_an_interval_is_saved_without_one():

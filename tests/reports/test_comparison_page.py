@@ -7,8 +7,9 @@ from itertools import combinations, pairwise
 
 import pandas as pd
 import pytest
+import vl_convert
 from sftscope.cli import main
-from sftscope.dynamics.comparison.compare import Comparison, compare_scores
+from sftscope.dynamics.comparison.compare import Comparison, compare, compare_scores
 from sftscope.dynamics.comparison.score_tables import read_table
 from sftscope.reports import figures, write_comparison, write_comparison_markdown
 from sftscope.reports.comparison import gallery, views
@@ -109,7 +110,10 @@ def test_nothing_is_fetched_and_the_page_is_the_same_when_built_again(found, com
 def test_verdicts_of_every_run_and_what_differs_are_there(found, comparison_page):
     grid = views.verdict_grid(found)
     assert grid.columns == ("Domain", "up-1", "up-2", "down-1", "down-2")
-    of = {name: [c.text for c in cells] for name, cells in grid.rows}
+    of = {name.removeprefix("≠ "): [c.text for c in cells] for name, cells in grid.rows}
+    marked = [name.startswith("≠ ") for name, _ in grid.rows]
+    assert marked == [len({c.text for c in cells}) > 1 for _, cells in grid.rows]
+    assert {True, False} == set(marked)
     judged = found.judged[found.judged["id"] == "phase:path"].set_index("run")["verdict"]
     assert of["Path (out-of-domain reasoning)"] == [judged[run] for run in grid.columns[1:]]
     text = comparison_page.read_text()
@@ -223,6 +227,21 @@ def test_differences_are_drawn_as_the_bands_have_them(found):
     spec = figure.chart.to_dict()
     (rule,) = [x for x in spec["spec"]["layer"] if x["encoding"].get("y", {}).get("field") == "level"]
     assert spec["datasets"][rule["data"]["name"]] == [{"level": 0.0}]
+
+
+def test_a_difference_of_nothing_does_not_fill_its_panel(synthetic, tmp_path):
+    """Its narrow band was as high as the panel, and looked like the widest of all."""
+    few = dict.fromkeys(("path", "subset_sum", "calculation", "facts", "instructions", "safe"))
+    alike = [
+        synthetic.make_run(tmp_path / name, seed=1, steps=(0, 4, 16), n=200, layers=1, curves=few) for name in "ab"
+    ]
+    (figure,) = gallery.differences(compare(alike, n_resamples=200))
+    data = figure.chart.data
+    assert set(data["value"]) == {0.0}
+    assert 0 < data["hi"].max() < 4
+    view = vl_convert.vegalite_to_svg(figure.chart.to_dict())
+    labels = {text.replace("\u2212", "-") for text in re.findall(r">([\u22120-9]+)</text>", view)}
+    assert {"-10", "0", "10"} <= labels
 
 
 # ---------------------------------------------------------------- names are data

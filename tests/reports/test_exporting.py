@@ -47,9 +47,18 @@ def test_the_numbers_of_a_figure_are_those_of_the_record(folder, run):
     truth = Run(run).measurements(metric="score_strict").set_index(["domain", "step"])
     assert len(table) == len(truth)
     for row in table.to_dict("records"):
-        wanted = truth.loc[(row["panel"].split("|")[0].lower().replace(" ", "_"), row["step"])]
+        wanted = truth.loc[(row["domain"], row["step"])]
         for name in ("value", "lo", "hi"):
             assert row[name] == pytest.approx(wanted[name], rel=1e-4)
+
+
+def test_tables_name_their_rows_in_plain_words(folder):
+    tables = {f.stem: pd.read_csv(f) for f in folder.glob("*.csv")}
+    assert "domain" in tables["scores"]
+    assert set(tables["scores"]["panel"]) >= {"Countdown, in-domain reasoning", "Harmful unseen, share refused"}
+    for name, table in tables.items():
+        assert "name" not in table, name
+        assert not [cell for cell in table.to_numpy().ravel() if isinstance(cell, str) and "|" in cell], name
 
 
 def test_verdicts_are_those_of_the_findings(folder, run):

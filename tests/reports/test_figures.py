@@ -1,6 +1,8 @@
 """Figures: valid specs with titles, units and descriptions, from frames alone; tables that hold what is drawn."""
 
+import json
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -65,7 +67,27 @@ def test_a_figure_can_be_saved_as_svg_without_a_browser(drawn):
 def test_panels_follow_the_order_of_the_groups(drawn):
     (order,) = find(drawn["scores"].chart.to_dict()["facet"], "sort")
     names = [panel.split("|")[0] for panel in order]
-    assert names == ["Countdown", "Calculation", "Path", "Subset sum", "Facts", "Instructions", "Harmful", "Safe"]
+    answers = ["Countdown", "Calculation", "Path", "Subset sum", "Facts", "Instructions"]
+    assert names == [*answers, "Harmful", "Harmful unseen", "Safe"]
+
+
+def test_two_rows_in_one_place_are_a_mistake_that_is_told():
+    """Two domains of harmful requests in one panel were drawn over each other, and the table kept the second."""
+    twice = pd.concat([long(panels=("a|x",), series="refused"), long(steps=(4,), panels=("a|x",), series="refused")])
+    told = r"2 rows have panel 'a\|x', series 'refused', step 4"
+    with pytest.raises(ValueError, match=told):
+        figures.multiples(twice, title="t", description="d", y="share", steps=[0, 4])
+    with pytest.raises(ValueError, match=told):
+        by_step(twice, ["panel", "series"])
+
+
+def test_each_domain_of_harmful_requests_has_a_panel(run, drawn):
+    panels = [p.split("|")[0] for p in next(find(drawn["refusal"].chart.to_dict()["facet"], "sort"))]
+    assert panels == ["Harmful", "Harmful unseen", "Safe"]
+    truth = Run(run).measurements(metric="refusal_rate", domain="harmful_unseen").set_index("step")["value"]
+    data = pd.DataFrame(next(iter(drawn["refusal"].chart.to_dict()["datasets"].values())))
+    part = data[data["panel"].str.startswith("Harmful unseen") & (data["series"] == "refused")]
+    assert part.set_index("step")["value"].to_dict() == pytest.approx(truth.to_dict(), abs=1e-4)
 
 
 def test_step_zero_is_on_the_axis_and_early_steps_have_room():
@@ -76,6 +98,16 @@ def test_step_zero_is_on_the_axis_and_early_steps_have_room():
     assert [0, 1, 2, 4] in list(find(spec, "values"))
 
 
+def test_a_figure_of_one_checkpoint_has_the_room_of_all():
+    """Its ticks lay over each other."""
+    spec = figures.multiples(long(steps=(0,)), title="t", description="d", y="share", steps=[0, 4, 16]).to_dict()
+    svg = vl_convert.vegalite_to_svg(spec)
+    places = {
+        text: x for x, text in re.findall(r'transform="translate\(([-0-9.]+),[-0-9.]+\)"[^>]*>(0|4|16)</text>', svg)
+    }
+    assert len(set(places.values())) == 3
+
+
 def test_the_axis_suits_the_schedule():
     doubling, even = [0, *(2**k for k in range(10))], list(range(0, 640, 10))
     assert step_scale(doubling)[0].to_dict()["type"] == "symlog"
@@ -83,6 +115,17 @@ def test_the_axis_suits_the_schedule():
     for steps in (doubling, even, [0], [3, 7]):
         place = step_scale(steps)[1]
         assert [place(s) for s in steps] == sorted(place(s) for s in steps)
+
+
+@pytest.mark.parametrize(
+    ("steps", "scale"), [([0, *(2**k for k in range(8))], "log scale"), (range(0, 100, 10), "square-root scale")]
+)
+def test_the_axis_says_that_it_is_not_linear(steps, scale):
+    table = long(steps=tuple(steps))
+    svg = vl_convert.vegalite_to_svg(
+        figures.multiples(table, title="t", description="d", y="share", steps=list(steps)).to_dict()
+    )
+    assert f">({scale})<" in svg
 
 
 def test_ticks_keep_the_ends_and_stay_few():
@@ -118,6 +161,48 @@ def test_undefined_cells_of_a_heat_map_are_marked():
     svg = vl_convert.vegalite_to_svg(spec)
     assert svg.count(">?</text>") == 2
     assert svg.count('fill="#8c8c8c"') == 2
+
+
+@pytest.mark.parametrize(("end", "seen"), [(1.0, {"0.30", "1.00"}), (0.04, {"0.012", "0.040"}), (0.004, {"0.0012"})])
+def test_small_numbers_of_a_heat_map_have_the_digits_that_tell_them_apart(end, seen):
+    table = pd.DataFrame({"layer": [0, 0], "step": [0, 1], "value": [0.3 * end, end]})
+    svg = vl_convert.vegalite_to_svg(heat_map(table, title="t", description="d", unit="u", domain=(0, end)).to_dict())
+    assert seen <= set(re.findall(r">([0-9.]+)</text>", svg))
+
+
+def test_a_map_without_a_single_number_is_not_drawn(own_run):
+    for step in Run(own_run).measured_steps():
+        rows = [
+            Measurement(step, "extra3", f"mood{ending}", Estimate.undefined(0, "none"), "cosine", layer=1)
+            for ending in ("_cosine_to_base", "_auc_frozen", "_spearman_frozen")
+        ]
+        write_measurements(own_run, step, "extra3", key=f"g{step}", settings="s", rows=rows)
+    assert not [f.id for f in gallery(Source(own_run)) if "mood" in f.id]
+
+
+def test_the_causal_pairs_readout_and_positions_have_names_that_can_be_read(own_run):
+    for step in Run(own_run).measured_steps():
+        rows = [
+            Measurement(step, "extra4", "pair_auc_frozen", Estimate(0.9, 0.8, 1.0, 64, "m"), "auc", layer=1),
+            Measurement(
+                step, "extra4", "mood_cosine_to_base", Estimate(0.9, 0.8, 1.0, 64, "m"), "cosine", "", 1, "after_move"
+            ),
+        ]
+        write_measurements(own_run, step, "extra4", key=f"g{step}", settings="s", rows=rows)
+    found = {f.id: f for f in gallery(Source(own_run))}
+    assert found["auc-pair"].title == "Refusal direction of the causal pair: the base's as a detector"
+    assert "the first word after a step of the search" in found["cosine-mood"].omits
+
+
+def test_names_neither_turn_nor_split_a_panel_and_lookalikes_stay_apart(named_run):
+    for figure in gallery(Source(named_run)):
+        spec = figure.chart.to_dict()
+        assert "\u202e" not in json.dumps(spec, ensure_ascii=False)
+        for data in spec["datasets"].values():
+            assert all(row.get("panel", "").count("|") <= 1 for row in data)
+    (scores,) = [f for f in gallery(Source(named_run)) if f.id == "scores"]
+    panels = {panel.split("|")[0] for panel in scores.chart.to_dict()["facet"]["sort"]}
+    assert {"A¦b[U+202E]dcba", "Twin a (twin_a)", "Twin a (twin a)"} <= panels
 
 
 def test_a_band_of_differences_that_touches_no_zero_is_drawn_as_such(run, drawn):

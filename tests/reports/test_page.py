@@ -5,15 +5,21 @@ import hashlib
 import html as entities
 import json
 import re
+import shlex
 import shutil
 from itertools import pairwise
 
 import pytest
+import yaml
 from sftscope.dynamics import analyze
 from sftscope.dynamics.errors import RecordError
 from sftscope.dynamics.record import Run, create_run, write_samples
+from sftscope.dynamics.settings import to_mapping
+from sftscope.recipes import parse_recipe, read_recipe
+from sftscope.reports import overview, write_markdown, write_report
 from sftscope.reports import page as page_module
-from sftscope.reports import write_markdown, write_report
+from sftscope.reports.source import Source
+from sftscope.reports.text import code
 
 ADDRESS = re.compile(r"^\s*(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)  # with a scheme, or of a host
 LOADING = ("src", "href", "action", "data", "poster", "srcset", "formaction", "background", "cite", "ping")
@@ -85,6 +91,37 @@ def test_every_figure_has_a_caption_a_description_and_its_data(page, parse):
     assert len(ids) == len(set(ids))
     for link in html.named("a"):
         assert link["href"].removeprefix("#") in ids
+
+
+def test_what_moves_together_stands_with_what_warns_early(page):
+    names = re.findall(r"<h2 id=[^>]*>(.*?)</h2>", page.read_text())
+    at = names.index("Early warning")
+    assert names[at : at + 4] == ["Early warning", "Associations", "Trade-off", "Training"]
+    links = re.findall(r'<li><a href="#[^"]*">(.*?)</a></li>', page.read_text())
+    assert links[: len(names)] == [n for n in names if n not in ("What happened",)]
+
+
+def test_backticks_become_code_and_nothing_else():
+    assert code("run `a<b` & `c") == "run <code>a&lt;b</code> &amp; `c"
+
+
+def test_the_appendix_makes_the_run_again(own_run, tmp_path):
+    """The settings shown are a recipe that gives this run's settings again, and every command is one that a shell can take."""
+    asked = read_recipe("quickstart", tmp_path / "runs" / "again")
+    file = own_run / "run.json"
+    info = json.loads(file.read_text())
+    settings = to_mapping(asked)
+    info |= {"config": settings["train"], "probes": settings["probes"], "arm": settings["arm"]}
+    file.write_text(json.dumps(info))
+    hostile = own_run.rename(own_run.with_name("x; touch pwned $(date) 'q'"))
+    source = Source(hostile)
+    assert parse_recipe(yaml.safe_load(overview.recipe_text(source)), tmp_path / "runs" / "again") == asked
+    lines = [shlex.split(line) for line in overview.commands(source).splitlines()]
+    assert [line[:2] for line in lines] == [["sftscope", name] for name in ("train", "probe", "analyze", "report")]
+    assert all(str(hostile) in line for line in lines)
+    text = write_report(hostile, tmp_path / "page.html").read_text()
+    assert overview.commands(source) in entities.unescape(text)
+    assert "sftscope analyze planted" not in text  # the name is not the folder
 
 
 def test_headings_go_down_one_level_at_a_time(page, parse):
