@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from .console import busy, organism_table, print_costs, print_failures, print_settings
 from .dynamics.errors import SftscopeError, Stopped, nearest
+from .signals import sigterm_exits
 
 if TYPE_CHECKING:
     from .probes.planner import ProbeConfig
@@ -576,7 +577,8 @@ def main(argv: list[str] | None = None) -> int:
             from .dynamics.errors import ConfigError
 
             raise ConfigError(f"unknown command {args[0]!r}: {nearest(args[0], COMMANDS)}")
-        _call(args[0], args[1:])
+        with sigterm_exits():
+            _call(args[0], args[1:])
     except Stopped as ended:
         print(f"stopped: {ended}", file=sys.stderr)
         return 3

@@ -8,8 +8,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import queue
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Send = Callable[[dict[str, Any]], None]
@@ -191,7 +193,7 @@ def _banning() -> type:
     return Banning
 
 
-def answer(orders: Iterator[str], worker: Worker, send: Send) -> None:
+def answer(orders: Iterable[str], worker: Worker, send: Send) -> None:
     """Carry out orders until there are no more. One that fails is told, and the next may be given."""
     for line in orders:
         order = json.loads(line)
@@ -204,6 +206,23 @@ def answer(orders: Iterator[str], worker: Worker, send: Send) -> None:
             send({"done": done})
 
 
+def from_stdin() -> Iterator[str]:
+    """Orders as they come. Where their pipe ends, whoever gave them is gone, however it went: so is this process then.
+
+    A thread waits for that, since an order may take hours, and nobody would read its answer.
+    """
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in iter(sys.stdin.readline, ""):
+            waiting.put(line)
+        os._exit(0)  # the main thread is in the middle of something
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield waiting.get()
+
+
 def main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries that print, from C too, must not break the protocol
@@ -212,7 +231,7 @@ def main() -> None:
         out.write(json.dumps(event) + "\n")
         out.flush()
 
-    answer(iter(sys.stdin.readline, ""), Worker(), send)
+    answer(from_stdin(), Worker(), send)
 
 
 if __name__ == "__main__":
