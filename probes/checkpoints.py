@@ -214,18 +214,29 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[
 
 def stored_end_ids(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """`end_ids` of the model that a checkpoint holds, without loading it. Raises CheckpointError where it says nothing."""
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
-    if checkpoint.remote is not None:
-        checkpoint.remote.fetch()
-    folder = adapter_base(checkpoint.path) if is_adapter(checkpoint.path) else config_folder(checkpoint.path)
+    folder = _configured_in(checkpoint)
     if (folder / GENERATION).is_file():
         return _ends(GenerationConfig.from_pretrained(folder, local_files_only=True), tokenizer)
+    return _ends(GenerationConfig.from_model_config(stored_config(checkpoint)), tokenizer)
+
+
+def stored_config(checkpoint: Checkpoint) -> Any:
+    """The config of the model that a checkpoint holds, an adapter's base's. Raises CheckpointError where there is none."""
+    from transformers import AutoConfig
+
+    folder = _configured_in(checkpoint)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder} has no config that can be read: {first_line(error)}") from error
-    return _ends(GenerationConfig.from_model_config(config), tokenizer)
+
+
+def _configured_in(checkpoint: Checkpoint) -> Path:
+    if checkpoint.remote is not None:
+        checkpoint.remote.fetch()
+    return adapter_base(checkpoint.path) if is_adapter(checkpoint.path) else config_folder(checkpoint.path)
 
 
 def _ends(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -32,6 +32,7 @@ from .prompt_sets import PROMPT_SETS, arranged, sequences_of
 from .protocol import Ask, Needs, Probe, PromptSet
 from .registry import STANDARD, make_probe
 from .rendering import Renderer
+from .room import check_room
 from .sandbox import SandboxConfig
 from .scorers import ScorerConfig
 from .work import Cost, Say, Work
@@ -106,6 +107,7 @@ class Planner:
                 "give the tokenizer that belongs to the weights, or other `probes.domains`"
             )
         self._prompt_sets: dict[str, PromptSet] = {}
+        check_room(self)
         self.vllm = (
             VllmEngine(config.vllm) if config.engine == "vllm" else None
         )  # kept warm from checkpoint to checkpoint

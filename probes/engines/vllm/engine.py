@@ -225,9 +225,10 @@ class VllmEngine:
             raise ValueError(f"`banned` holds {unknown}: the model's token ids are 0 to {last}")
         longest, room = max(map(len, prompts), default=0), self.about["max_model_len"]
         if longest + sampling.max_new_tokens > room:
+            whose = "`probes.vllm.max_model_len`" if self.config.max_model_len else "the model's own"
             raise ConfigError(
-                f"a prompt of {longest} tokens and a response of up to {sampling.max_new_tokens} do not fit into {room}: "
-                f"set `probes.vllm.max_model_len` to {longest + sampling.max_new_tokens} or more"
+                f"a prompt of {longest} tokens and a response of up to {sampling.max_new_tokens} do not fit into the context "
+                f"of {room} ({whose}): ask for {max(room - longest, 0)} new tokens or less"
             )
         done = complete(self._write, prompts, sampling)
         if progress:
