@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from .console import busy, organism_table, print_costs, print_failures, print_settings
 from .dynamics.errors import SftscopeError, Stopped, nearest
+from .failures import measured, told
 from .signals import sigterm_exits
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def quickstart(
         with stages("mirror to W&B (offline unless WANDB_MODE says otherwise)"):
             _push(out)
     print_costs(out, stages.seconds)
-    print_failures(failures)
+    print_failures(told(failures))
     print(f"\nreport: {page.resolve()}")
 
 
@@ -171,8 +172,8 @@ def probe(
         print(f"note: {note}", file=sys.stderr)
     failures = probe_run(run, checkpoints, settings, workers=workers, ray=ray, retries=retries)
     print_costs(run.path)
-    print_failures(failures)
-    print(f"measured: {len(checkpoints) - len(failures)} of {len(checkpoints)} checkpoints, in {run.path.resolve()}")
+    print_failures(told(failures))
+    print(f"measured: {measured(failures, len(checkpoints))}, in {run.path.resolve()}")
     if failures:
         raise SystemExit(1)
 

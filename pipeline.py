@@ -22,6 +22,7 @@ from .dynamics.settings import from_mapping, to_mapping
 from .dynamics.storage import content_key
 from .dynamics.types import Measurement
 from .executor import RETRIES, Crew, Here, Kept, Say, Unit, coarse_to_fine, progress_bar, run_units
+from .failures import Failure
 from .probes.benchmarks import origin
 from .probes.checkpoints import Checkpoint, check_checkpoint
 from .probes.finding import find_checkpoints
@@ -125,8 +126,8 @@ def probe_run(
     retries: int = RETRIES,
     quiet: bool = False,
     stay_warm: bool = False,
-) -> list[str]:
-    """Measure what is missing at every checkpoint; gives the failures, each a sentence. `base`: by default the first.
+) -> list[Failure]:
+    """Measure what is missing at every checkpoint; gives what failed: checkpoints, and probes. `base`: by default the first.
 
     Checkpoints are independent units, in coarse-to-fine order: a worker that finds the base's activations missing captures
     them itself. With `ray`, actors on its cluster do them; else this process, or processes of this machine. Any number of
@@ -143,7 +144,7 @@ def probe_run(
     for line in planner.skipped:
         print(f"note: {line}", file=sys.stderr)
     todo: dict[str, Checkpoint] = {}
-    failures: list[str] = []
+    failures: list[Failure] = []
     by_step = sorted(checkpoints, key=lambda c: c.step)
     for checkpoint in (by_step[i] for i in coarse_to_fine(len(by_step))):
         try:
@@ -173,16 +174,18 @@ def probe_run(
                 failed = (run.path / "measurements" / step_name(checkpoint.step)).glob("checkpoint-*.failed.parquet")
                 for mended in failed:
                     mended.unlink(missing_ok=True)  # another sweep may be mending it
+                told = planner.failures(checkpoint).items()
+                failures += [Failure(checkpoint.step, reason, probe) for probe, reason in told]
     if not stay_warm:
         planner.close()
     return failures
 
 
-def _record_failure(run: Run, checkpoint: Checkpoint, reason: str) -> str:
+def _record_failure(run: Run, checkpoint: Checkpoint, reason: str) -> Failure:
     row = Measurement.failure(checkpoint.step, "checkpoint", reason)
     key = content_key(str(checkpoint.path), reason)
     write_measurements(run.path, checkpoint.step, "checkpoint", key=f"{key}.failed", settings="checkpoint", rows=[row])
-    return f"step {checkpoint.step}: {reason}"
+    return Failure(checkpoint.step, reason)
 
 
 def _portable(checkpoint: Checkpoint) -> dict[str, Any]:
