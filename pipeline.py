@@ -23,6 +23,7 @@ from .dynamics.storage import content_key
 from .dynamics.types import Measurement
 from .executor import RETRIES, Crew, Here, Kept, Say, Unit, coarse_to_fine, progress_bar, run_units
 from .failures import Failure
+from .files import files_of, found_from_anywhere
 from .probes.benchmarks import origin
 from .probes.checkpoints import Checkpoint, check_checkpoint
 from .probes.finding import find_checkpoints
@@ -39,6 +40,7 @@ def train_run(recipe: Recipe, out: Path, *, resume: bool = False, quiet: bool = 
     from .train import train
 
     make_records(recipe)
+    recipe = replace(recipe, probes=found_from_anywhere(recipe.probes))
     extra = {
         "probes": to_mapping(recipe.probes),
         "benchmarks": {name: origin(name, benchmark) for name, benchmark in recipe.probes.benchmarks.items()},
@@ -89,14 +91,14 @@ def open_probe_run(
     if out is None:
         if len(sources) == 1 and (Path(sources[0]) / RUN_FILE).is_file():
             run = Run(sources[0])
-            return run, checkpoints, _with_engine(config or probe_config(run), engine)
+            return run, checkpoints, _opened(config or probe_config(run), engine)
         raise ConfigError(f"{sources[0]} is no run folder: say where the results should go with `-o RUN`")
     for c in checkpoints:
         if out.resolve().is_relative_to(c.path.resolve()):
             raise ConfigError(
                 f"`-o {out}` lies inside the checkpoint {c.path}, which is only read: give another folder"
             )
-    config = _with_engine(config or ProbeConfig(), engine)
+    config = _opened(config or ProbeConfig(), engine)
     check_checkpoint(checkpoints[0])
     info = {
         "config_hash": content_key("probed", checkpoints[0].weights, length=16),
@@ -111,8 +113,8 @@ def open_probe_run(
     return Run(out), checkpoints, config
 
 
-def _with_engine(config: ProbeConfig, engine: Literal["hf", "vllm"] | None) -> ProbeConfig:
-    return config if engine is None else replace(config, engine=engine)
+def _opened(config: ProbeConfig, engine: Literal["hf", "vllm"] | None) -> ProbeConfig:
+    return found_from_anywhere(config if engine is None else replace(config, engine=engine))
 
 
 def probe_run(
@@ -137,7 +139,7 @@ def probe_run(
     if not checkpoints:
         raise CheckpointError(f"{run.path} has no checkpoints to probe")
     base = base or min(checkpoints, key=lambda c: c.step)
-    folder = Path(os.path.abspath(run.path))
+    folder, config = Path(os.path.abspath(run.path)), found_from_anywhere(config)
     payload = {"run": str(folder), "config": to_mapping(config), "base": _portable(base)}
     claims = Claims(folder / CLAIMS, content_key(payload["config"], base.weights))
     planner = _planner(_kept, folder, base, config)
@@ -159,8 +161,10 @@ def probe_run(
     count = min(workers or (1 if config.engine == "vllm" else default_workers()), len(units))
     crew: Crew
     if ray is not None:
-        read = [base.path, *(c.path for c in todo.values() if c.remote is None)]
-        crew = RayCrew(len(units), DO, ray, folder, [Path(os.path.abspath(p)) for p in read], workers)
+        measured = [c for c in (base, *todo.values()) if c.remote is None]
+        read = [*(p for c in measured for p in (c.path, c.tokenizer) if p is not None), *files_of(config)]
+        seen = list(dict.fromkeys(Path(os.path.abspath(p)) for p in read))
+        crew = RayCrew(len(units), DO, ray, folder, seen, workers)
     elif count == 1:
         crew = Here(do_unit, _kept)
     else:
