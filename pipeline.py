@@ -6,6 +6,7 @@ A unit is the measurement of one checkpoint: its results are keyed by content (t
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,6 +146,7 @@ def probe_run(
     planner = _planner(_kept, folder, base, config)
     for line in planner.skipped:
         print(f"note: {line}", file=sys.stderr)
+    payload["left_out"] = planner.left_out
     todo: dict[str, Checkpoint] = {}
     failures: list[Failure] = []
     by_step = sorted(checkpoints, key=lambda c: c.step)
@@ -175,7 +177,9 @@ def probe_run(
             if error:
                 failures.append(_record_failure(run, checkpoint, error))
             else:  # what failed before is mended
-                failed = (run.path / "measurements" / step_name(checkpoint.step)).glob("checkpoint-*.failed.parquet")
+                failed = (run.path / "measurements" / step_name(checkpoint.step)).glob(
+                    "checkpoint-*.failed.parquet"
+                )
                 for mended in failed:
                     mended.unlink(missing_ok=True)  # another sweep may be mending it
                 told = planner.failures(checkpoint).items()
@@ -209,7 +213,20 @@ def do_unit(payload: dict[str, Any], say: Say, kept: Kept) -> None:
     """Measure one checkpoint. Planners, and the engines they hold, are kept from unit to unit."""
     base = from_mapping(Checkpoint, payload["base"])
     planner = _planner(kept, Path(payload["run"]), base, from_mapping(ProbeConfig, payload["config"]))
+    _check_asks_the_same(planner, payload["left_out"])
     planner.measure(from_mapping(Checkpoint, payload["checkpoint"]), say=say)
+
+
+def _check_asks_the_same(planner: Planner, left_out: Sequence[str]) -> None:
+    """Raise ConfigError where a worker has other benchmarks than the command: its results would not be compared with others'."""
+    here = socket.gethostname()
+    if missing := [name for name in planner.left_out if name not in left_out]:
+        raise ConfigError(f"the worker on {here} lacks {', '.join(missing)}: {'; '.join(planner.skipped)}")
+    if more := [name for name in left_out if name not in planner.left_out]:
+        raise ConfigError(
+            f"the worker on {here} has {', '.join(more)}, which the command left out: give both machines the same packages "
+            "and files, or take it out of `probes.benchmarks`"
+        )
 
 
 def do_unit_apart(payload: dict[str, Any], say: Say, kept: Kept) -> None:

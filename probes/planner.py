@@ -119,6 +119,11 @@ class Planner:
         if self.vllm is not None:
             self.vllm.close()
 
+    @property
+    def left_out(self) -> list[str]:
+        """The benchmarks that cannot be had here; `skipped` says why."""
+        return sorted(set(self.config.benchmarks) - set(self.domains))
+
     # -- what is asked of a model
 
     def asks(self, asked: Sequence[Ask | str]) -> list[Ask]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 
 import pytest
 import yaml
@@ -12,9 +13,11 @@ from sftscope import pipeline
 from sftscope.cli import main
 from sftscope.dynamics.record import Run
 from sftscope.dynamics.settings import from_mapping, to_mapping
+from sftscope.executor import Here, Kept
 from sftscope.files import files_of, found_from_anywhere
 from sftscope.pipeline import open_probe_run, probe_run
 from sftscope.probes import organisms
+from sftscope.probes.benchmarks import rows
 from sftscope.probes.planner import ProbeConfig
 from sftscope.ray_crew import RayConfig
 
@@ -112,3 +115,32 @@ def test_workers_on_other_machines_are_asked_for_the_files_and_given_absolute_pa
     assert here / "theirs" / "checkpoint-2" in asked["read"]
     assert all(path.is_absolute() for path in asked["read"])
     assert str(here / "rows" / "xstest.jsonl") in json.dumps(asked["unit"].payload)
+
+
+@pytest.mark.parametrize("missing_at", ["the worker", "the command"])
+def test_a_worker_that_has_other_benchmarks_says_so_and_measures_nothing(here, monkeypatch, missing_at):
+    """On a node without the hub's cache, a set would silently be left out, and its settings be others."""
+    settings = SETTINGS | {"domains": ["facts"], "benchmarks": {"strong_reject": {"max_new_tokens": 8}}}
+    there = lambda _: [{"forbidden_prompt": r["prompt"], "category": "c"} for r in REQUESTS]  # noqa: E731
+    if missing_at == "the worker":  # a process of its own, to which the hub is out of reach
+        monkeypatch.setattr(rows, "load_from_hub", there)
+        run, checkpoints, config = open_probe_run(["theirs"], here / "run", from_mapping(ProbeConfig, settings))
+        failures = probe_run(run, checkpoints, config, workers=2, quiet=True)
+        wanted = "lacks strong_reject: strong_reject is skipped"
+    else:
+        run, checkpoints, config = open_probe_run(["theirs"], here / "run", from_mapping(ProbeConfig, settings))
+        planned = pipeline._planner
+
+        def with_it(kept, *rest):
+            if kept is not pipeline._kept:
+                monkeypatch.setattr(rows, "load_from_hub", there)
+            return planned(kept, *rest)
+
+        monkeypatch.setattr(pipeline, "_planner", with_it)
+        monkeypatch.setattr(pipeline, "Here", lambda do, _: Here(do, Kept()))  # as a worker: with a planner of its own
+        failures = probe_run(run, checkpoints, config, workers=1, quiet=True)
+        wanted = "has strong_reject, which the command left out"
+    assert {f.step for f in failures} == {1, 2}
+    for failure in failures:
+        assert f"the worker on {socket.gethostname()} {wanted}" in failure.reason
+    assert run.again().measurements(probe="scores").empty
