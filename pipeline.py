@@ -171,21 +171,23 @@ def probe_run(
         crew = Here(do_unit, _kept)
     else:
         crew = Processes(count, DO)
-    with progress_bar("probing checkpoints", len(units), quiet) as advance:
-        for unit, error in run_units(units, crew, advance, claims, retries):
-            checkpoint = todo[unit.claim]
-            if error:
-                failures.append(_record_failure(run, checkpoint, error))
-            else:  # what failed before is mended
-                failed = (run.path / "measurements" / step_name(checkpoint.step)).glob(
-                    "checkpoint-*.failed.parquet"
-                )
-                for mended in failed:
-                    mended.unlink(missing_ok=True)  # another sweep may be mending it
-                told = planner.failures(checkpoint).items()
-                failures += [Failure(checkpoint.step, reason, probe) for probe, reason in told]
-    if not stay_warm:
-        planner.close()
+    try:
+        with progress_bar("probing checkpoints", len(units), quiet) as advance:
+            for unit, error in run_units(units, crew, advance, claims, retries):
+                checkpoint = todo[unit.claim]
+                if error:
+                    failures.append(_record_failure(run, checkpoint, error))
+                else:  # what failed before is mended
+                    failed = (run.path / "measurements" / step_name(checkpoint.step)).glob(
+                        "checkpoint-*.failed.parquet"
+                    )
+                    for mended in failed:
+                        mended.unlink(missing_ok=True)  # another sweep may be mending it
+                    told = planner.failures(checkpoint).items()
+                    failures += [Failure(checkpoint.step, reason, probe) for probe, reason in told]
+    finally:
+        if not stay_warm:
+            planner.close()
     return failures
 
 

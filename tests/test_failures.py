@@ -9,8 +9,10 @@ import yaml
 from sftscope.cli import main
 from sftscope.dynamics.errors import DataError
 from sftscope.failures import Failure, measured, told
+from sftscope.pipeline import open_probe_run, probe_run
 from sftscope.probes import organisms
 from sftscope.probes.behaviour.verbosity import Verbosity
+from sftscope.probes.planner import Planner, ProbeConfig
 from sftscope.probes.registry import PROBES
 
 BASE = "qwen3-0.2m"
@@ -69,6 +71,22 @@ def test_so_it_is_when_watching(sweep, capsys):
     said = capsys.readouterr().out
     assert "step 10       failed: step 10, verbosity: nothing to be measured" in said
     assert "step 20       measured" in said
+
+
+def test_what_is_kept_warm_is_ended_however_a_sweep_ends(tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr(Planner, "close", lambda _: ended.append("closed"))
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Planner, "measure", interrupted)
+    shutil.copytree(organisms.folder(BASE), tmp_path / "theirs" / "checkpoint-0")
+    config = ProbeConfig(probes=("scores",), domains=("facts",), items=4, during=())
+    run, checkpoints, config = open_probe_run([tmp_path / "theirs"], tmp_path / "run", config)
+    with pytest.raises(KeyboardInterrupt):
+        probe_run(run, checkpoints, config, workers=1, quiet=True)
+    assert ended == ["closed"]
 
 
 def test_checkpoints_are_told_one_by_one_and_probes_together():
