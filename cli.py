@@ -144,7 +144,7 @@ def probe(
         engine: who writes the responses (docs/vllm.md); by default what the settings say, `hf` where they do not.
         executor: processes of this machine, or actors on an existing Ray cluster.
         ray_address: host:port of the cluster's head; by default RAY_ADDRESS, or the cluster this machine belongs to.
-        gpus_per_worker: of a Ray worker; by default 1 where the cluster has GPUs.
+        gpus_per_worker: that Ray sets aside for a worker, which computes on one of them; by default 1 where the cluster has GPUs.
         cpus_per_worker: of a Ray worker.
         retries: how often a checkpoint is given to another worker when one died at it.
     """
