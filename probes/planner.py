@@ -111,7 +111,7 @@ class Planner:
         self._prompt_sets: dict[str, PromptSet] = {}
         check_room(self)
         self.vllm = (
-            VllmEngine(config.vllm) if config.engine == "vllm" else None
+            VllmEngine(config.vllm, batch_size=config.batch_size) if config.engine == "vllm" else None
         )  # kept warm from checkpoint to checkpoint
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ....dynamics.canary import verify_canary
 from ....dynamics.errors import CheckpointError, ConfigError
+from ....dynamics.storage import content_key
 from ....dynamics.weights import read_manifest
 from ...checkpoints import Checkpoint, canary_of, check_checkpoint
 from ..base import Completion, Request, Sampling
@@ -122,7 +123,7 @@ class VllmEngine:
     def _bring(self, weights: Loadable, reference: dict[str, Any], where: str) -> None:
         """Get weights into the engine, by a swap where that can be proved and by a new process where not."""
         self._serving = ""
-        if self._process is not None and self._kind == weights.kind:
+        if self._process is not None and self._kind == self._kind_of(weights):
             try:
                 self._swap(weights)
                 self._prove(reference, where)
@@ -136,6 +137,11 @@ class VllmEngine:
                 self._note("discard", f"another process is started: {problem}")
         self._start(weights)
         self._prove(reference, where)
+
+    def _kind_of(self, weights: Loadable) -> str:
+        """Which weights may take each other's place here: where the dtype is that of the files, only those of one dtype."""
+        as_stored = self.config.dtype == "auto" and self.about["device"] != "cpu"
+        return content_key(weights.kind, weights.stored_dtype) if as_stored else weights.kind
 
     def _swap(self, weights: Loadable) -> None:
         if weights.adapter is not None:
@@ -182,7 +188,7 @@ class VllmEngine:
             )
         about = "vLLM {version} on {device}, {dtype}".format(**self.about)
         self._events[-1] = replace(self._events[-1], detail=about)
-        self._kind = weights.kind
+        self._kind = self._kind_of(weights)
         if weights.adapter is not None or self._live is not None:
             self._swap(weights)
 
