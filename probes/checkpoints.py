@@ -246,7 +246,30 @@ def _ends(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def note_on_ends(checkpoints: Sequence[Checkpoint]) -> str:
-    """A sentence about checkpoints that do not say where their responses end; "" where all do."""
+    """A sentence about checkpoints that do not say where their responses end, and one about turns that close with what ends
+    no response; "" where there is nothing to say."""
+    return "; ".join(filter(None, [_note_on_configs(checkpoints), _note_on_template(checkpoints[0])]))
+
+
+def _note_on_template(checkpoint: Checkpoint) -> str:
+    from .rendering import Renderer
+
+    try:
+        tokenizer = load_tokenizer(checkpoint)
+        ends = stored_end_ids(checkpoint, tokenizer)
+    except (CheckpointError, OSError):
+        return ""  # told when it is read
+    closing, name = Renderer(tokenizer).closing_id, tokenizer.convert_ids_to_tokens
+    if closing is None or closing in ends:
+        return ""
+    return (
+        f"the chat template closes turns with {name(closing)!r}, which ends no response here ({', '.join(map(repr, name(ends)))} "
+        f"does): a model that learned to close them so runs on to its limit; add {closing} to `eos_token_id` in the "
+        f"checkpoints' {GENERATION}"
+    )
+
+
+def _note_on_configs(checkpoints: Sequence[Checkpoint]) -> str:
     without = [c for c in checkpoints if not _says_its_end(c)]
     if not without:
         return ""

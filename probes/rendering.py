@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import jinja2
+
 from ..dynamics.errors import ConfigError
 from ..dynamics.storage import content_key
 from .domains import THINK_CLOSE, THINK_OPEN, Complies, Domain, Item
@@ -69,6 +71,19 @@ class Renderer:
         tail = str(self.tokenizer.decode(prompt[-self.after_instruction :], skip_special_tokens=False))
         _, tag, rest = tail.rpartition(THINK_OPEN)
         return tag + (rest or "\n") if tag and THINK_CLOSE not in rest else ""
+
+    @cached_property
+    def closing_id(self) -> int | None:
+        """The special token that the template closes the assistant's turn with; None where it closes with none."""
+        chat = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": "ANSWER"}]
+        try:
+            text = str(self.tokenizer.apply_chat_template(chat, tokenize=False))
+        except jinja2.TemplateError:
+            return None
+        _, answered, rest = text.rpartition("ANSWER")
+        special = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        special = (special | set(self.tokenizer.all_special_ids)) - {self.tokenizer.unk_token_id}
+        return next((i for i in self.words(rest) if i in special), None) if answered else None
 
     def begin(self, text: str) -> list[int]:
         """Ids of what a turn is made to begin with, without the opened thinking part where the template has it already."""
