@@ -100,15 +100,24 @@ class Renderer:
         return prompts, [begin + self.words(domain.help(i.reference))[: ask.prefill] for i in items]
 
     def sample(
-        self, begun: Sequence[int], written: Sequence[int], finish: str, *, thinking: bool = True
+        self,
+        begun: Sequence[int],
+        written: Sequence[int],
+        finish: str,
+        *,
+        thinking: bool = True,
+        end: int | None = None,
     ) -> dict[str, Any]:
         """A completion as it is stored: the whole text, and what its beginning was forced to be where it was.
 
         `thinking`: whether the prompt left it switched on. A thinking part that the template opened is part of the text.
+        `end` is the token that it stopped at: stored where that is not the tokenizer's end token.
         """
         opened = self.opened if thinking else ""
         forced, text = self.tokenizer.batch_decode([list(begun), [*begun, *written]], skip_special_tokens=False)
         sample: dict[str, Any] = {"text": opened + text, "finish": finish, "token_ids": list(written)}
+        if end is not None and end != self.tokenizer.eos_token_id:
+            sample["end_id"] = end
         ids = [*self.words(opened), *begun]
         return sample | ({"forced": opened + forced, "forced_ids": ids} if ids else {})
 

@@ -252,8 +252,8 @@ class VllmEngine:
                 ends=self._ends,
                 banned=list(sampling.banned),
             )
-        both = zip(done["written"], done["stopped"], strict=True)
-        return [Completion(ids, "stop" if stopped else "length") for ids, stopped in both]
+        both = zip(done["written"], done["ends"], strict=True)
+        return [Completion(ids, "length" if end is None else "stop", end) for ids, end in both]
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Log-probability, nats, of every token but the first given those before it, float64 [tokens - 1] a sequence."""

@@ -112,7 +112,7 @@ class Worker:
         ends: list[int],
         banned: list[int],
     ) -> dict[str, Any]:
-        """A completion a prompt: `written`, ids without the end, and whether it `stopped`."""
+        """A completion a prompt: `written`, ids without the end, and in `ends` what it stopped at, null where it did not."""
         how = [
             self._sampling(
                 temperature=temperature,
@@ -124,10 +124,10 @@ class Worker:
             for seed in seeds
         ]
         outputs = [o.outputs[0] for o in self._run(prompts, how)]
-        stopped = [o.finish_reason == "stop" for o in outputs]
         ids = [list(o.token_ids) for o in outputs]
-        cut = [i[:-1] if s and i and i[-1] in ends else i for i, s in zip(ids, stopped, strict=True)]
-        return {"written": cut, "stopped": stopped}
+        stopped = [i[-1] if o.finish_reason == "stop" else None for i, o in zip(ids, outputs, strict=True)]
+        cut = [i if end is None else i[:-1] for i, end in zip(ids, stopped, strict=True)]
+        return {"written": cut, "ends": stopped}
 
     def next_logprobs(self, prompts: list[list[int]]) -> dict[str, Any]:
         """Log-probabilities of every next token, float32 [prompts, vocabulary] in base64: the sampler's own."""
