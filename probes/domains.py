@@ -37,6 +37,7 @@ class Response:
     n_think_tokens: int | None = None  # tags not counted; None where the tokens were not told apart
     n_answer_tokens: int | None = None
     forced: str = ""  # what the text was made to begin with
+    end_id: int | None = None  # the token that it stopped at, where that is not the tokenizer's end token
 
     @property
     def think(self) -> str:

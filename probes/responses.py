@@ -22,7 +22,12 @@ class ResponseReader:
     def __call__(self, sample: Mapping[str, Any]) -> Response:
         forced, written = tuple(sample.get("forced_ids", ())), tuple(sample["token_ids"])
         response = Response(
-            sample["text"], sample["finish"] == "stop", len(written), written, forced=sample.get("forced", "")
+            sample["text"],
+            sample["finish"] == "stop",
+            len(written),
+            written,
+            forced=sample.get("forced", ""),
+            end_id=sample.get("end_id"),
         )
         think, answer = self._parts(response, (*forced, *written))
         return replace(response, n_think_tokens=think, n_answer_tokens=answer)

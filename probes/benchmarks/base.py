@@ -133,10 +133,11 @@ class Benchmark(ABC):
     def _item(self, key: str, question: Question) -> Item:
         return Item(key, self.prompt.format(**question.slots), question.reference, question.cluster or key)
 
-    def unusable(self, row: Row, name: str, expected: str) -> None:
+    def unusable(self, row: Row, name: str, expected: str) -> Question | None:
         """A row that asks nothing: DataError where it is in a file; left out of a set on the hub, which nobody here can mend."""
         if self.config.path is not None:
             raise row.wrong(name, expected)
+        return None
 
     def _contradicts(self, where: str, earlier: str) -> None:
         if self.config.path is not None:
