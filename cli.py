@@ -14,6 +14,8 @@ from tyro.conf import Positional
 from .console import busy, organism_table, print_costs, print_failures, print_settings
 from .dynamics.errors import SftscopeError, Stopped, nearest
 from .dynamics.model_text import visible
+from .failures import measured, told
+from .signals import sigterm_exits
 
 if TYPE_CHECKING:
     from .probes.planner import ProbeConfig
@@ -54,7 +56,7 @@ def quickstart(
         with stages("mirror to W&B (offline unless WANDB_MODE says otherwise)"):
             _push(out)
     print_costs(out, stages.seconds)
-    print_failures(failures)
+    print_failures(told(failures))
     print(f"\nreport: {page.resolve()}")
 
 
@@ -143,7 +145,7 @@ def probe(
         engine: who writes the responses (docs/vllm.md); by default what the settings say, `hf` where they do not.
         executor: processes of this machine, or actors on an existing Ray cluster.
         ray_address: host:port of the cluster's head; by default RAY_ADDRESS, or the cluster this machine belongs to.
-        gpus_per_worker: of a Ray worker; by default 1 where the cluster has GPUs.
+        gpus_per_worker: that Ray sets aside for a worker, which computes on one of them; by default 1 where the cluster has GPUs.
         cpus_per_worker: of a Ray worker.
         retries: how often a checkpoint is given to another worker when one died at it.
     """
@@ -171,8 +173,8 @@ def probe(
         print(f"note: {note}", file=sys.stderr)
     failures = probe_run(run, checkpoints, settings, workers=workers, ray=ray, retries=retries)
     print_costs(run.path)
-    print_failures(failures)
-    print(f"measured: {len(checkpoints) - len(failures)} of {len(checkpoints)} checkpoints, in {run.path.resolve()}")
+    print_failures(told(failures))
+    print(f"measured: {measured(failures, len(checkpoints))}, in {run.path.resolve()}")
     if failures:
         raise SystemExit(1)
 
@@ -388,10 +390,7 @@ def push(run: Positional[Path]) -> None:
     Args:
         run: the run folder.
     """
-    folders = _push(run, print)
-    for folder in folders:
-        print(f"pushed: {folder.resolve()}")
-    if not folders:
+    if not _push(run, print):
         print("nothing pushed: WANDB_MODE is disabled")
 
 
@@ -577,7 +576,8 @@ def main(argv: list[str] | None = None) -> int:
             from .dynamics.errors import ConfigError
 
             raise ConfigError(f"unknown command {args[0]!r}: {nearest(args[0], COMMANDS)}")
-        _call(args[0], args[1:])
+        with sigterm_exits():
+            _call(args[0], args[1:])
     except Stopped as ended:
         print(visible(f"stopped: {ended}"), file=sys.stderr)
         return 3

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 from .executor import Event, Kept, Outcome, Tell, Unit, attempt, resolve
+from .signals import sigterm_exits
+
+ENDING_S = 20.0  # for a worker to let go of what it holds
 
 
 def default_workers() -> int:
@@ -72,7 +77,11 @@ class Processes:
                 with suppress(BrokenPipeError):
                     process.stdin.close()
         for process in self._started:
-            process.wait()
+            try:
+                process.wait(ENDING_S)
+            except subprocess.TimeoutExpired:  # deep in a computation, which a signal does not interrupt
+                process.kill()
+                process.wait()
         self._busy.clear()
         self._idle.clear()
 
@@ -113,13 +122,44 @@ def worker_main(do: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    work, kept = resolve(do), Kept()
-    for line in sys.stdin:
-        last = attempt(work, json.loads(line), lambda stage, share: send({"stage": stage, "share": share}), kept)
-        send(last)
-        if last.get("broken"):
-            break
-    kept.close()
+    work, kept, units = resolve(do), Kept(), Units()
+    try:
+        with sigterm_exits():
+            for line in units:
+                last = attempt(
+                    work, json.loads(line), lambda stage, share: send({"stage": stage, "share": share}), kept
+                )
+                units.done += 1
+                send(last)
+                if last.get("broken"):
+                    break
+    finally:
+        kept.close()
+
+
+class Units:
+    """The lines of standard input; `done` counts those that are behind.
+
+    Where it ends while one is still in hand, whoever gave it is gone, and this process is told to end: it may be at it for
+    hours, and vLLM's process with it.
+    """
+
+    def __init__(self) -> None:
+        self.done = self._given = 0
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._lines.get():
+            yield line
+
+    def _read(self) -> None:
+        for line in iter(sys.stdin.readline, ""):
+            self._given += 1
+            self._lines.put(line)
+        self._lines.put("")
+        if self._given > self.done:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A unit is the measurement of one checkpoint: its results are keyed by content (t
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from .dynamics.settings import from_mapping, to_mapping
 from .dynamics.storage import content_key
 from .dynamics.types import Measurement
 from .executor import RETRIES, Crew, Here, Kept, Say, Unit, coarse_to_fine, progress_bar, run_units
+from .failures import Failure
+from .files import files_of, found_from_anywhere
 from .probes.benchmarks import origin
 from .probes.checkpoints import Checkpoint, check_checkpoint
 from .probes.finding import find_checkpoints
@@ -38,6 +41,7 @@ def train_run(recipe: Recipe, out: Path, *, resume: bool = False, quiet: bool = 
     from .train import train
 
     make_records(recipe)
+    recipe = replace(recipe, probes=found_from_anywhere(recipe.probes))
     extra = {
         "probes": to_mapping(recipe.probes),
         "asked": {name: origin(name, benchmark) for name, benchmark in recipe.probes.benchmarks.items()},
@@ -88,14 +92,14 @@ def open_probe_run(
     if out is None:
         if len(sources) == 1 and (Path(sources[0]) / RUN_FILE).is_file():
             run = Run(sources[0])
-            return run, checkpoints, _with_engine(config or probe_config(run), engine)
+            return run, checkpoints, _opened(config or probe_config(run), engine)
         raise ConfigError(f"{sources[0]} is no run folder: say where the results should go with `-o RUN`")
     for c in checkpoints:
         if out.resolve().is_relative_to(c.path.resolve()):
             raise ConfigError(
                 f"`-o {out}` lies inside the checkpoint {c.path}, which is only read: give another folder"
             )
-    config = _with_engine(config or ProbeConfig(), engine)
+    config = _opened(config or ProbeConfig(), engine)
     check_checkpoint(checkpoints[0])
     info = {
         "config_hash": content_key("probed", checkpoints[0].weights, length=16),
@@ -110,8 +114,8 @@ def open_probe_run(
     return Run(out), checkpoints, config
 
 
-def _with_engine(config: ProbeConfig, engine: Literal["hf", "vllm"] | None) -> ProbeConfig:
-    return config if engine is None else replace(config, engine=engine)
+def _opened(config: ProbeConfig, engine: Literal["hf", "vllm"] | None) -> ProbeConfig:
+    return found_from_anywhere(config if engine is None else replace(config, engine=engine))
 
 
 def probe_run(
@@ -125,8 +129,8 @@ def probe_run(
     retries: int = RETRIES,
     quiet: bool = False,
     stay_warm: bool = False,
-) -> list[str]:
-    """Measure what is missing at every checkpoint; gives the failures, each a sentence. `base`: by default the first.
+) -> list[Failure]:
+    """Measure what is missing at every checkpoint; gives what failed: checkpoints, and probes. `base`: by default the first.
 
     Checkpoints are independent units, in coarse-to-fine order: a worker that finds the base's activations missing captures
     them itself. With `ray`, actors on its cluster do them; else this process, or processes of this machine. Any number of
@@ -136,14 +140,15 @@ def probe_run(
     if not checkpoints:
         raise CheckpointError(f"{run.path} has no checkpoints to probe")
     base = base or min(checkpoints, key=lambda c: c.step)
-    folder = Path(os.path.abspath(run.path))
+    folder, config = Path(os.path.abspath(run.path)), found_from_anywhere(config)
     payload = {"run": str(folder), "config": to_mapping(config), "base": _portable(base)}
     claims = Claims(folder / CLAIMS, content_key(payload["config"], base.weights))
     planner = _planner(_kept, folder, base, config)
     for line in planner.skipped:
         print(f"note: {line}", file=sys.stderr)
+    payload["left_out"] = planner.left_out
     todo: dict[str, Checkpoint] = {}
-    failures: list[str] = []
+    failures: list[Failure] = []
     by_step = sorted(checkpoints, key=lambda c: c.step)
     for checkpoint in (by_step[i] for i in coarse_to_fine(len(by_step))):
         try:
@@ -158,31 +163,39 @@ def probe_run(
     count = min(workers or (1 if config.engine == "vllm" else default_workers()), len(units))
     crew: Crew
     if ray is not None:
-        read = [base.path, *(c.path for c in todo.values() if c.remote is None)]
-        crew = RayCrew(len(units), DO, ray, folder, [Path(os.path.abspath(p)) for p in read], workers)
+        measured = [c for c in (base, *todo.values()) if c.remote is None]
+        read = [*(p for c in measured for p in (c.path, c.tokenizer) if p is not None), *files_of(config)]
+        seen = list(dict.fromkeys(Path(os.path.abspath(p)) for p in read))
+        crew = RayCrew(len(units), DO, ray, folder, seen, workers)
     elif count == 1:
         crew = Here(do_unit, _kept)
     else:
         crew = Processes(count, DO)
-    with progress_bar("probing checkpoints", len(units), quiet) as advance:
-        for unit, error in run_units(units, crew, advance, claims, retries):
-            checkpoint = todo[unit.claim]
-            if error:
-                failures.append(_record_failure(run, checkpoint, error))
-            else:  # what failed before is mended
-                failed = (run.path / "measurements" / step_name(checkpoint.step)).glob("checkpoint-*.failed.parquet")
-                for mended in failed:
-                    mended.unlink(missing_ok=True)  # another sweep may be mending it
-    if not stay_warm:
-        planner.close()
+    try:
+        with progress_bar("probing checkpoints", len(units), quiet) as advance:
+            for unit, error in run_units(units, crew, advance, claims, retries):
+                checkpoint = todo[unit.claim]
+                if error:
+                    failures.append(_record_failure(run, checkpoint, error))
+                else:  # what failed before is mended
+                    failed = (run.path / "measurements" / step_name(checkpoint.step)).glob(
+                        "checkpoint-*.failed.parquet"
+                    )
+                    for mended in failed:
+                        mended.unlink(missing_ok=True)  # another sweep may be mending it
+                    told = planner.failures(checkpoint).items()
+                    failures += [Failure(checkpoint.step, reason, probe) for probe, reason in told]
+    finally:
+        if not stay_warm:
+            planner.close()
     return failures
 
 
-def _record_failure(run: Run, checkpoint: Checkpoint, reason: str) -> str:
+def _record_failure(run: Run, checkpoint: Checkpoint, reason: str) -> Failure:
     row = Measurement.failure(checkpoint.step, "checkpoint", reason)
     key = content_key(str(checkpoint.path), reason)
     write_measurements(run.path, checkpoint.step, "checkpoint", key=f"{key}.failed", settings="checkpoint", rows=[row])
-    return f"step {checkpoint.step}: {reason}"
+    return Failure(checkpoint.step, reason)
 
 
 def _portable(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -202,7 +215,20 @@ def do_unit(payload: dict[str, Any], say: Say, kept: Kept) -> None:
     """Measure one checkpoint. Planners, and the engines they hold, are kept from unit to unit."""
     base = from_mapping(Checkpoint, payload["base"])
     planner = _planner(kept, Path(payload["run"]), base, from_mapping(ProbeConfig, payload["config"]))
+    _check_asks_the_same(planner, payload["left_out"])
     planner.measure(from_mapping(Checkpoint, payload["checkpoint"]), say=say)
+
+
+def _check_asks_the_same(planner: Planner, left_out: Sequence[str]) -> None:
+    """Raise ConfigError where a worker has other benchmarks than the command: its results would not be compared with others'."""
+    here = socket.gethostname()
+    if missing := [name for name in planner.left_out if name not in left_out]:
+        raise ConfigError(f"the worker on {here} lacks {', '.join(missing)}: {'; '.join(planner.skipped)}")
+    if more := [name for name in left_out if name not in planner.left_out]:
+        raise ConfigError(
+            f"the worker on {here} has {', '.join(more)}, which the command left out: give both machines the same packages "
+            "and files, or take it out of `probes.benchmarks`"
+        )
 
 
 def do_unit_apart(payload: dict[str, Any], say: Say, kept: Kept) -> None:

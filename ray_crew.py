@@ -44,8 +44,8 @@ class RayConfig:
 class RayCrew:
     """Actors that do units. Raises ConfigError where there is no cluster, or its nodes do not see the run folder.
 
-    `most` actors at most (one a unit); `workers` by default as many as the cluster has room for. `read` are folders that
-    every worker has to see, at the same path.
+    `most` actors at most (one a unit); `workers` by default as many as the cluster has room for. `read` are folders and
+    files that every worker has to see, at the same path.
     """
 
     def __init__(
@@ -178,7 +178,8 @@ class RayWorker:
             )
         if missing := [path for path in read if not Path(path).exists()]:
             return (
-                f"the Ray node {here} does not see {missing[0]}: checkpoints have to be at the same path on all nodes"
+                f"the Ray node {here} does not see {missing[0]}: checkpoints, and the files that the settings name, have to be "
+                "at the same path on all nodes"
             )
         import torch
 

@@ -13,6 +13,7 @@ from .dynamics.errors import CheckpointError, ConfigError
 from .dynamics.record import Run
 from .dynamics.storage import MANIFEST
 from .dynamics.watching import News, checkpoint_alerts
+from .failures import Failure, told
 from .pipeline import open_probe_run, probe_run
 from .probes.checkpoints import Checkpoint, note_on_ends
 from .probes.finding import NoCheckpoints, find_checkpoints
@@ -61,7 +62,7 @@ def watch_run(
     on_alert: OnAlert | None = None,
     say: Callable[[str], None] = print,
     quiet: bool = False,
-) -> tuple[Run, list[str]]:
+) -> tuple[Run, list[Failure]]:
     """Measure each checkpoint of a run folder, or of a foreign folder into `out`, as it comes; gives run and failures.
 
     Looks `every` so many seconds. Ends when a run's training is complete and measured, or when nothing new has come for
@@ -73,7 +74,7 @@ def watch_run(
         raise ConfigError(f"`--every` is {every}: give the seconds between two looks, above 0")
     arrivals = Arrivals(paths, steps, tokenizer)
     news = News()
-    failures: dict[int, list[str]] = {}
+    failures: dict[int, list[Failure]] = {}
     since = time.monotonic()
     while not (new := arrivals.look()):  # a run folder without `out` may still be without checkpoints
         if idle is not None and _is_idle(since, idle):
@@ -97,9 +98,10 @@ def watch_run(
         while True:
             for checkpoint in new:
                 base = min(base, checkpoint, key=lambda c: c.step)
-                told = probe_run(run, [checkpoint], settings, base=base, workers=1, quiet=quiet, stay_warm=True)
-                failures[checkpoint.step] = told
-                say(f"step {checkpoint.step:<8} {'failed: ' + told[0] if told else 'measured'}")
+                failed = probe_run(run, [checkpoint], settings, base=base, workers=1, quiet=quiet, stay_warm=True)
+                failures[checkpoint.step] = failed
+                said = f"failed: {'; '.join(told(failed))}" if failed else "measured"
+                say(f"step {checkpoint.step:<8} {said}")
                 mirror.log(checkpoint.step)
                 run = run.again()
                 for alert in news.of(checkpoint_alerts(run, checkpoint.step)):
@@ -108,7 +110,7 @@ def watch_run(
                     _ask(run.path, asks)
                 since = time.monotonic()
             if not new and (_is_complete(run.path, set(failures)) or _is_idle(since, idle)):
-                return run.again(), [line for lines in failures.values() for line in lines]
+                return run.again(), [failure for found in failures.values() for failure in found]
             if not new:
                 time.sleep(every)
             new = arrivals.look()

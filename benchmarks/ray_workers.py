@@ -63,7 +63,7 @@ def time_sweep(checkpoints: Path, out: Path, config: ProbeConfig, workers: int) 
     run, found, config = open_probe_run([checkpoints], out, config)
     since = time.perf_counter()
     if failures := probe_run(run, found, config, workers=workers, ray=RayConfig()):
-        raise SystemExit("\n".join(failures))
+        raise SystemExit("\n".join(map(str, failures)))
     end = time.perf_counter()
     return Sweep(workers, began[0] - since, end - began[0])
 

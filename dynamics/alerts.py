@@ -39,7 +39,9 @@ class Alert:
     def for_wandb(self) -> dict[str, Any]:
         """The arguments of W&B's `Run.alert`."""
         level = "ERROR" if self.severity == "critical" else "WARN"
-        return {"title": f"{self.kind} at step {self.step}", "text": self.sentence, "level": level}
+        title = f"{self.kind} at step {self.step}"
+        # Else W&B holds back what has the same title within a minute, such as another domain's.
+        return {"title": title, "text": self.sentence, "level": level, "wait_duration": 0}
 
 
 def loss_not_finite(step: int, loss: float) -> Alert | None:

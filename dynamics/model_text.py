@@ -40,17 +40,22 @@ def clip(text: str, longest: int = LONGEST) -> tuple[str, str]:
 
 
 def split_response(text: str) -> tuple[str, str]:
-    """The thinking and the answer of a response; a thinking part that is never closed leaves no answer."""
+    """The thinking and the answer of a response, as `parts_of` tells them apart."""
     (a, b), (c, d) = parts_of(text)
     return text[a:b], text[c:d]
 
 
 def parts_of(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The characters of the thinking and of the answer, without the white space around them."""
-    opened = text.find(THINK_OPEN)
-    if opened < 0:
+    """The characters of the thinking and of the answer, without the white space around them.
+
+    Thinking begins at the first `<think>`; where a `</think>` comes before any, the prompt opened it and all up to there is
+    thinking. It ends at the next `</think>`, and what follows is the answer: thinking that is never closed leaves none, and
+    what stands in front of a `<think>` belongs to neither.
+    """
+    opened, closed = text.find(THINK_OPEN), text.find(THINK_CLOSE)
+    if opened < 0 and closed < 0:
         return (0, 0), _stripped(text, 0, len(text))
-    begin = opened + len(THINK_OPEN)
+    begin = 0 if opened < 0 or 0 <= closed < opened else opened + len(THINK_OPEN)
     closed = text.find(THINK_CLOSE, begin)
     if closed < 0:
         return _stripped(text, begin, len(text)), (0, 0)

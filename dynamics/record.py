@@ -33,6 +33,7 @@ NUMBERS = {
     "smallest_detectable_dip",
     "band_critical",
 }  # of findings: numbers that can be undefined
+LONGEST_NAME = 100  # characters of a name that becomes a file's
 RUN_FILE, STEPS_FILE, FINDINGS_FILE = "run.json", "steps.jsonl", "findings.json"
 
 
@@ -103,8 +104,22 @@ def write_measurements(
     return target
 
 
+def _check_file_name(domain: str) -> None:
+    """A domain whose name becomes a file's must not lead elsewhere. Raises RecordError."""
+    if any(part in domain for part in ("/", "\\", "\0", "..")) or not 0 < len(domain) <= LONGEST_NAME:
+        shown = domain if len(domain) <= LONGEST_NAME else f"{domain[:20]}…"
+        raise RecordError(
+            f"a domain is called {shown!r} ({len(domain)} characters), and files are named by it: give it a name of 1 to "
+            f"{LONGEST_NAME} characters without `/`, `\\`, `..` and NUL"
+        )
+
+
 def write_samples(run: Path, step: int, domain: str, *, key: str, rows: Iterable[dict[str, Any]]) -> Path:
-    """Store what the model wrote on a domain: one JSON object a line, zstd-compressed."""
+    """Store what the model wrote on a domain: one JSON object a line, zstd-compressed.
+
+    Raises RecordError for a domain's name that cannot be a file's, as `write_spans` does.
+    """
+    _check_file_name(domain)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     target = Path(run) / "samples" / step_name(step) / f"{domain}-{key}.jsonl.zst"
     with whole_file(target) as aside:
@@ -127,6 +142,7 @@ def _whole(value: Any) -> Any:
 
 def write_spans(run: Path, step: int, domain: str, *, key: str, spans: pd.DataFrame) -> Path:
     """Store what stands where in a domain's responses: columns item, kind, name, start, end (`Run.spans`)."""
+    _check_file_name(domain)
     target = Path(run) / "spans" / step_name(step) / f"{domain}-{key}.parquet"
     with whole_file(target) as aside:
         spans.astype({"start": "int32", "end": "int32"}).to_parquet(aside, index=False)

@@ -32,6 +32,12 @@ def checkpoint_alerts(run: Run, step: int) -> list[Alert]:
     return [alert for alert in found if alert is not None]
 
 
+def past_alerts(run: Run, *, upto: float = math.inf) -> list[Alert]:
+    """What has been news in a record, in order of checkpoints: what those who watched it all were told."""
+    news = News()
+    return [a for step in run.measured_steps() if step <= upto for a in news.of(checkpoint_alerts(run, step))]
+
+
 def _pair(run: Run, domain: str, metric: str, step: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Values by item [N] at the first measured step and at `step`; None where either is missing."""
     if metric not in run.item_metrics(domain):

@@ -214,18 +214,29 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[
 
 def stored_end_ids(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """`end_ids` of the model that a checkpoint holds, without loading it. Raises CheckpointError where it says nothing."""
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
-    if checkpoint.remote is not None:
-        checkpoint.remote.fetch()
-    folder = adapter_base(checkpoint.path) if is_adapter(checkpoint.path) else config_folder(checkpoint.path)
+    folder = _configured_in(checkpoint)
     if (folder / GENERATION).is_file():
         return _ends(GenerationConfig.from_pretrained(folder, local_files_only=True), tokenizer)
+    return _ends(GenerationConfig.from_model_config(stored_config(checkpoint)), tokenizer)
+
+
+def stored_config(checkpoint: Checkpoint) -> Any:
+    """The config of the model that a checkpoint holds, an adapter's base's. Raises CheckpointError where there is none."""
+    from transformers import AutoConfig
+
+    folder = _configured_in(checkpoint)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder} has no config that can be read: {first_line(error)}") from error
-    return _ends(GenerationConfig.from_model_config(config), tokenizer)
+
+
+def _configured_in(checkpoint: Checkpoint) -> Path:
+    if checkpoint.remote is not None:
+        checkpoint.remote.fetch()
+    return adapter_base(checkpoint.path) if is_adapter(checkpoint.path) else config_folder(checkpoint.path)
 
 
 def _ends(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -235,7 +246,30 @@ def _ends(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def note_on_ends(checkpoints: Sequence[Checkpoint]) -> str:
-    """A sentence about checkpoints that do not say where their responses end; "" where all do."""
+    """A sentence about checkpoints that do not say where their responses end, and one about turns that close with what ends
+    no response; "" where there is nothing to say."""
+    return "; ".join(filter(None, [_note_on_configs(checkpoints), _note_on_template(checkpoints[0])]))
+
+
+def _note_on_template(checkpoint: Checkpoint) -> str:
+    from .rendering import Renderer
+
+    try:
+        tokenizer = load_tokenizer(checkpoint)
+        ends = stored_end_ids(checkpoint, tokenizer)
+    except (CheckpointError, OSError):
+        return ""  # told when it is read
+    closing, name = Renderer(tokenizer).closing_id, tokenizer.convert_ids_to_tokens
+    if closing is None or closing in ends:
+        return ""
+    return (
+        f"the chat template closes turns with {name(closing)!r}, which ends no response here ({', '.join(map(repr, name(ends)))} "
+        f"does): a model that learned to close them so runs on to its limit; add {closing} to `eos_token_id` in the "
+        f"checkpoints' {GENERATION}"
+    )
+
+
+def _note_on_configs(checkpoints: Sequence[Checkpoint]) -> str:
     without = [c for c in checkpoints if not _says_its_end(c)]
     if not without:
         return ""

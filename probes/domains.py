@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from ..dynamics.model_text import THINK_CLOSE as THINK_CLOSE  # (both for those who read domains)
+from ..dynamics.model_text import THINK_OPEN as THINK_OPEN
+from ..dynamics.model_text import split_response
 from ..dynamics.types import Group
 
 Split = Literal["train", "probe", "test"]
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,17 @@ class Response:
     n_think_tokens: int | None = None  # tags not counted; None where the tokens were not told apart
     n_answer_tokens: int | None = None
     forced: str = ""  # what the text was made to begin with
+    end_id: int | None = None  # the token that it stopped at, where that is not the tokenizer's end token
 
     @property
     def think(self) -> str:
-        """The thinking part: what stands after `<think>`, up to `</think>` where there is one."""
-        if THINK_OPEN not in self.text:
-            return ""
-        return self.text.split(THINK_OPEN, 1)[1].split(THINK_CLOSE, 1)[0].strip()
+        """The thinking part: what stands after `<think>`, or from the beginning where none comes first, up to `</think>`."""
+        return split_response(self.text)[0]
 
     @property
     def answer(self) -> str:
         """The answer part: what follows the thinking, empty while the thinking is still open."""
-        if THINK_OPEN not in self.text:
-            return self.text.strip()
-        _, closed, rest = self.text.partition(THINK_CLOSE)
-        return rest.strip() if closed else ""
+        return split_response(self.text)[1]
 
     @property
     def written(self) -> str:
@@ -58,7 +56,7 @@ class Response:
 
     @property
     def thought(self) -> bool:
-        """Whether the response opens a thinking part with anything in it."""
+        """Whether the response has a thinking part with anything in it."""
         return bool(self.think)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from ..dynamics.errors import CheckpointError, ConfigError, SftscopeError
@@ -32,6 +34,7 @@ from .prompt_sets import PROMPT_SETS, arranged, sequences_of
 from .protocol import Ask, Needs, Probe, PromptSet
 from .registry import STANDARD, make_probe
 from .rendering import Renderer
+from .room import check_room
 from .sandbox import SandboxConfig
 from .scorers import ScorerConfig
 from .work import Cost, Say, Work
@@ -101,19 +104,26 @@ class Planner:
         self.domains = domains_of(config, self.skipped)
         self.items = items_of(config, self.domains)
         if found := self.renderer.unreadable({n: [i.prompt for i in items] for n, items in self.items.items()}):
+            where = "benchmarks" if found[0] in config.benchmarks else "domains"
             raise CheckpointError(
                 f"the tokenizer of {base.path} does not know every word of {found[1]!r} ({found[0]}): "
-                "give the tokenizer that belongs to the weights, or other `probes.domains`"
+                f"give the tokenizer that belongs to the weights, or other `probes.{where}`"
             )
         self._prompt_sets: dict[str, PromptSet] = {}
+        check_room(self)
         self.vllm = (
-            VllmEngine(config.vllm) if config.engine == "vllm" else None
+            VllmEngine(config.vllm, batch_size=config.batch_size) if config.engine == "vllm" else None
         )  # kept warm from checkpoint to checkpoint
 
     def close(self) -> None:
         """End what is kept warm."""
         if self.vllm is not None:
             self.vllm.close()
+
+    @property
+    def left_out(self) -> list[str]:
+        """The benchmarks that cannot be had here; `skipped` says why."""
+        return sorted(set(self.config.benchmarks) - set(self.domains))
 
     # -- what is asked of a model
 
@@ -191,6 +201,19 @@ class Planner:
         needs = [(p, p.needs(self.domains)) for p in probes]
         return [p for p, n in needs if n != Needs() and not self._result_file(checkpoint, p, n).exists()]
 
+    def failures(self, checkpoint: Checkpoint) -> dict[str, str]:
+        """Why probes that were tried at a checkpoint have no result, by the probe's name."""
+        found: dict[str, str] = {}
+        for probe in self.missing(checkpoint):
+            key = content_key(checkpoint.weights, self._probe_settings(probe, probe.needs(self.domains)))
+            file = self._failed_file(checkpoint, probe, key)
+            with suppress(FileNotFoundError):  # not tried, or mended by another sweep
+                found[probe.name] = str(pd.read_parquet(file, columns=["reason"])["reason"].iloc[0])
+        return found
+
+    def _failed_file(self, checkpoint: Checkpoint, probe: Probe, key: str) -> Path:
+        return self.run / "measurements" / step_name(checkpoint.step) / f"{probe.name}-{key}.failed.parquet"
+
     def measure(
         self,
         checkpoint: Checkpoint,
@@ -214,7 +237,7 @@ class Planner:
             work.begin(probe.name)
             settings = self._probe_settings(probe, needs)
             key = content_key(checkpoint.weights, settings)
-            failed = self.run / "measurements" / step_name(checkpoint.step) / f"{probe.name}-{key}.failed.parquet"
+            failed = self._failed_file(checkpoint, probe, key)
             try:
                 given = work.given(needs)
                 by_handle = work.tokens_by_handle

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import jinja2
+
 from ..dynamics.errors import ConfigError
 from ..dynamics.storage import content_key
 from .domains import THINK_CLOSE, THINK_OPEN, Complies, Domain, Item
@@ -70,6 +72,19 @@ class Renderer:
         _, tag, rest = tail.rpartition(THINK_OPEN)
         return tag + (rest or "\n") if tag and THINK_CLOSE not in rest else ""
 
+    @cached_property
+    def closing_id(self) -> int | None:
+        """The special token that the template closes the assistant's turn with; None where it closes with none."""
+        chat = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": "ANSWER"}]
+        try:
+            text = str(self.tokenizer.apply_chat_template(chat, tokenize=False))
+        except jinja2.TemplateError:
+            return None
+        _, answered, rest = text.rpartition("ANSWER")
+        special = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        special = (special | set(self.tokenizer.all_special_ids)) - {self.tokenizer.unk_token_id}
+        return next((i for i in self.words(rest) if i in special), None) if answered else None
+
     def begin(self, text: str) -> list[int]:
         """Ids of what a turn is made to begin with, without the opened thinking part where the template has it already."""
         return self.words(text.removeprefix(THINK_OPEN) if self.opened else text)
@@ -85,15 +100,24 @@ class Renderer:
         return prompts, [begin + self.words(domain.help(i.reference))[: ask.prefill] for i in items]
 
     def sample(
-        self, begun: Sequence[int], written: Sequence[int], finish: str, *, thinking: bool = True
+        self,
+        begun: Sequence[int],
+        written: Sequence[int],
+        finish: str,
+        *,
+        thinking: bool = True,
+        end: int | None = None,
     ) -> dict[str, Any]:
         """A completion as it is stored: the whole text, and what its beginning was forced to be where it was.
 
         `thinking`: whether the prompt left it switched on. A thinking part that the template opened is part of the text.
+        `end` is the token that it stopped at: stored where that is not the tokenizer's end token.
         """
         opened = self.opened if thinking else ""
         forced, text = self.tokenizer.batch_decode([list(begun), [*begun, *written]], skip_special_tokens=False)
         sample: dict[str, Any] = {"text": opened + text, "finish": finish, "token_ids": list(written)}
+        if end is not None and end != self.tokenizer.eos_token_id:
+            sample["end_id"] = end
         ids = [*self.words(opened), *begun]
         return sample | ({"forced": opened + forced, "forced_ids": ids} if ids else {})
 

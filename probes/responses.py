@@ -22,18 +22,25 @@ class ResponseReader:
     def __call__(self, sample: Mapping[str, Any]) -> Response:
         forced, written = tuple(sample.get("forced_ids", ())), tuple(sample["token_ids"])
         response = Response(
-            sample["text"], sample["finish"] == "stop", len(written), written, forced=sample.get("forced", "")
+            sample["text"],
+            sample["finish"] == "stop",
+            len(written),
+            written,
+            forced=sample.get("forced", ""),
+            end_id=sample.get("end_id"),
         )
         think, answer = self._parts(response, (*forced, *written))
         return replace(response, n_think_tokens=think, n_answer_tokens=answer)
 
     def _parts(self, response: Response, ids: tuple[int, ...]) -> tuple[int, int]:
-        """Tokens of thinking and of answer, split where the text is: at the first tag that opens and the next that closes."""
-        if THINK_OPEN not in response.text:
+        """Tokens of thinking and of answer, split where the text is (`dynamics.model_text.parts_of`)."""
+        opened, closed = response.text.find(THINK_OPEN), response.text.find(THINK_CLOSE)
+        if opened < 0 and closed < 0:
             return 0, len(ids)
-        if self.open_id not in ids or (THINK_CLOSE in response.text and self.close_id not in ids):
+        by_prompt = opened < 0 or 0 <= closed < opened  # the prompt opened it
+        if (not by_prompt and self.open_id not in ids) or (closed >= 0 and self.close_id not in ids):
             return self._encoded(response)  # a tag of several tokens
-        began = ids.index(self.open_id) + 1
+        began = 0 if by_prompt else ids.index(self.open_id) + 1
         ended = next((i for i in range(began, len(ids)) if ids[i] == self.close_id), None)
         return (len(ids) - began, 0) if ended is None else (ended - began, len(ids) - ended - 1)
 

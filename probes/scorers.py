@@ -34,10 +34,18 @@ class ScorerConfig:
     prompt: str = ""  # of yes_no: a text with {request} and {answer} that the model goes on from with yes or no
     revision: str | None = None  # a commit, of a hub name
     batch_size: int = 8  # answers scored together
-    max_tokens: int = 8192  # of request and answer; what is longer is cut at its end
+    max_tokens: int = 8192  # of request and answer; what is longer loses the end of its answer
 
     def __post_init__(self) -> None:
-        gaps = {gap for _, gap, _, _ in Formatter().parse(self.prompt) if gap is not None}
+        try:
+            gaps = {gap for _, gap, _, _ in Formatter().parse(self.prompt) if gap is not None}
+            if gaps == {"request", "answer"}:
+                self.prompt.format(request="", answer="")
+        except ValueError as error:
+            raise ConfigError(
+                f"the `prompt` of a scorer of {self.domain}, {self.prompt!r}, cannot be read ({error}): "
+                "write braces of the text itself twice"
+            ) from error
         if self.kind == "yes_no" and gaps != {"request", "answer"}:
             raise ConfigError(
                 f"a scorer of {self.domain} says yes or no to {self.prompt!r}: "
@@ -56,7 +64,7 @@ class ScorerConfig:
         """What makes scores comparable: the model's weights (a folder's, or a hub name's commit) and what it is asked."""
         here = Path(self.model)
         weights = folder_weights_hash(here) if here.is_dir() else f"{self.model}@{self.revision}"
-        return content_key("scorer", weights, self.kind, self.prompt, self.max_tokens)
+        return content_key("scorer-2", weights, self.kind, self.prompt, self.max_tokens)
 
 
 class Scorer(Protocol):
@@ -96,6 +104,25 @@ class _Local:
     def __init__(self, model: Any, tokenizer: Any, config: ScorerConfig) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
+    def _fitting(self, request: str, answer: str, ids_of: Callable[[str, str], list[int]]) -> list[int]:
+        """Ids of no more than `max_tokens`, the answer shortened at its end where it must be: a verdict hangs on what follows it.
+
+        A request that is too long without any answer loses its beginning.
+        """
+        most = self.config.max_tokens
+        whole = ids_of(request, answer)
+        if len(whole) <= most:
+            return whole
+        ids = ids_of(request, "")
+        fits, too_long = 0, len(answer)  # characters
+        while too_long - fits > 1 and len(ids) <= most:
+            tried = ids_of(request, answer[: (middle := (fits + too_long) // 2)])
+            if len(tried) <= most:
+                fits, ids = middle, tried
+            else:
+                too_long = middle
+        return ids[-most:]
+
     def _batches(
         self, ids: Sequence[list[int]], read: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
     ) -> list[float]:
@@ -108,7 +135,7 @@ class _Local:
         scores = [0.0] * len(ids)
         for start in range(0, len(order), size):
             taken = order[start : start + size]
-            rows = [ids[k][: self.config.max_tokens] for k in taken]
+            rows = [ids[k] for k in taken]
             longest = max(map(len, rows))
             padded = torch.tensor([r + [pad or 0] * (longest - len(r)) for r in rows], device=self.model.device)
             lengths = torch.tensor([len(r) for r in rows], device=self.model.device)
@@ -134,7 +161,7 @@ class _Reward(_Local):
 
     def __call__(self, requests: Sequence[str], answers: Sequence[str]) -> list[float]:
         return self._batches(
-            [self._ids(r, a) for r, a in zip(requests, answers, strict=True)],
+            [self._fitting(r, a, self._ids) for r, a in zip(requests, answers, strict=True)],
             lambda ids, mask, _: self.model(input_ids=ids, attention_mask=mask).logits[:, 0],
         )
 
@@ -168,5 +195,7 @@ class _YesNo(_Local):
             yes, no = (last[:, sorted(words)].logsumexp(1) for words in (self.yes, self.no))
             return (yes > no).double()
 
-        texts = [self.config.prompt.format(request=r, answer=a) for r, a in zip(requests, answers, strict=True)]
-        return self._batches([list(self.tokenizer(t).input_ids) for t in texts], said_yes)
+        return self._batches([self._fitting(r, a, self._ids) for r, a in zip(requests, answers, strict=True)], said_yes)
+
+    def _ids(self, request: str, answer: str) -> list[int]:
+        return list(self.tokenizer(self.config.prompt.format(request=request, answer=answer)).input_ids)

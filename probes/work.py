@@ -179,8 +179,9 @@ class Work:
                 self.begin(f"score {ask.name}")
                 prompts, begun = planner.renderer.ask(ask, planner.domains[ask.domain], planner.items_of(ask))
                 before = [p + b for p, b in zip(prompts, begun, strict=True) for _ in range(ask.samples)]
-                end = (planner.tokenizer.eos_token_id,)
-                written = [r.token_ids + end * r.finished for r in responses]
+                eos = planner.tokenizer.eos_token_id
+                ends = [eos if r.end_id is None else r.end_id for r in responses]
+                written = [r.token_ids + (e,) * r.finished for r, e in zip(responses, ends, strict=True)]
                 model = self.model()
                 with self.cost.stage(f"score {ask.name}"):
                     logprobs, entropies = score(model, before, written, pad_id=planner.renderer.pad_id)
@@ -221,7 +222,8 @@ class Work:
         done = generate(whole, self.planner.sampling(ask))
         on = ask.thinking != "off"
         stored = [
-            renderer.sample(begun[k // ask.samples], c.token_ids, c.finish, thinking=on) for k, c in enumerate(done)
+            renderer.sample(begun[k // ask.samples], c.token_ids, c.finish, thinking=on, end=c.end)
+            for k, c in enumerate(done)
         ]
         return [{"item": i.id, "prompt": i.prompt, **sample} for i, sample in zip(items, stored, strict=True)]
 

@@ -10,7 +10,7 @@ from ..dynamics.findings.wording import listing, plain_name
 from ..dynamics.refusal.refusal import BEHAVIOUR, asked_of
 from .overview import signed
 from .source import Source
-from .tables import interval
+from .tables import interval, number
 
 TRAIN_ON = {
     "train-on": "Yes",
@@ -26,7 +26,7 @@ TRAIN_ON = {
 class Answer:
     question: str
     short: str  # a few words that answer it
-    text: str  # why: numbers with intervals
+    text: str  # why: numbers with intervals; with `short:` before it, one sentence
     finding: str = ""  # id of the finding it rests on
 
 
@@ -53,19 +53,20 @@ def _dips(source: Source) -> Answer | None:
     dipped = sorted((d for d in details if details[d].get("dip")), key=lambda d: -details[d]["depth"]["value"])
     back = [d for d in dipped if details[d].get("recovery_step") is not None]
     spared = [d for d in details if d not in dipped]
-    said = (
-        f"Lowest, against base: {'; '.join(f'{plain_name(d)} {_depth(details[d])}' for d in dipped)}" if dipped else ""
-    )
+    parts = []
+    if dipped:
+        depths = "; ".join(f"{plain_name(d)} {_depth(details[d])}" for d in dipped)
+        parts.append(f"lowest, against base and corrected for picking the lowest, {depths}")
     if dipped and len(back) == len(dipped):
-        said += f". {'All' if len(back) > 1 else 'It'} came back"
+        parts.append("all came back" if len(back) > 1 else "it came back")
     elif back:
-        said += f". Only {listing(map(plain_name, back))} came back"
+        parts.append(f"only {listing(map(plain_name, back))} came back")
     elif dipped:
-        said += ". None is shown to have come back"
+        parts.append("none is shown to have come back")
     if spared:
-        said += f"{'. ' if dipped else ''}No dip is shown in {listing(map(plain_name, spared))}"
+        parts.append(f"no dip is shown in {listing(map(plain_name, spared))}")
     short = f"{len(dipped)} of {len(details)}" if dipped else "None is shown to have"
-    return Answer("Which domains dipped?", short, f"{said}.", _first_phase(source, dipped))
+    return Answer("Which domains dipped?", short, f"{'; '.join(parts)}.", _first_phase(source, dipped))
 
 
 def _depth(details: Mapping[str, Any]) -> str:
@@ -87,8 +88,13 @@ def _first_phase(source: Source, dipped: list[str]) -> str:
 def _train_on(advice: Mapping[str, Any] | None) -> Answer | None:
     if advice is None:
         return None
-    said = str(advice["details"].get("advice") or advice["sentence"])
-    return Answer("Train on?", TRAIN_ON.get(str(advice["verdict"]), str(advice["verdict"])), said, "advice:training")
+    details = advice["details"]
+    said = str(details.get("advice") or advice["sentence"]).removesuffix(".")
+    for verb in ("Do not train on: ", "Train on: "):  # which the short answer has said
+        said = said.removeprefix(verb)
+    price = f"; the price so far: {details['price']}" if details.get("price") else ""
+    short = TRAIN_ON.get(str(advice["verdict"]), str(advice["verdict"]))
+    return Answer("Train on?", short, f"{said[:1].lower()}{said[1:]}{price}.", "advice:training")
 
 
 def _refusal(source: Source, by_id: Mapping[str, Mapping[str, Any]]) -> Answer:
@@ -96,14 +102,25 @@ def _refusal(source: Source, by_id: Mapping[str, Mapping[str, Any]]) -> Answer:
     if finding is None:
         asked = [d for d in source.phases if source.groups.get(d) == "safety"]
         why = "its verdicts stand beside" if asked else "no harmful requests were asked"
-        return Answer(question, "Not measured", f"The probe `refusal` has no two checkpoints here; {why}.")
+        return Answer(question, "Not measured", f"the probe for refusal has no two checkpoints here; {why}.")
     harmful, safe = asked_of(source.run)
     rates = {"refusal_rate": harmful, "helpful_rate": safe, "over_refusal_rate": safe}
     ends = [f"{BEHAVIOUR[m]} {told}" for m, domain in rates.items() if (told := _first_and_last(source, m, domain))]
     short = str(finding["details"].get("reading") or "").rstrip(".")
     diagnosis = by_id.get("mechanism:refusal-diagnosis")
-    told = f" Cause, by interventions: {_diagnosed(diagnosis)}." if diagnosis is not None else ""
-    return Answer(question, short or "Measured", f"{_sentence(ends)}{told}", "mechanism:refusal")
+    if len(ends) > 1:
+        ends[0] += f" {_strictly(source, harmful)}"
+    if diagnosis is not None:
+        ends.append(f"cause, by interventions: {_diagnosed(diagnosis)}")
+    return Answer(question, short or "Measured", _sentence(ends), "mechanism:refusal")
+
+
+def _strictly(source: Source, domain: str) -> str:
+    """The share refused as the table of verdicts has it, where that is another number."""
+    rows = source.bands[source.bands["domain"] == domain].sort_values("step")
+    if rows.empty:
+        return ""
+    return f"({number(float(rows['score'].iloc[-1]))} counting unfinished answers as not refused)"
 
 
 def _diagnosed(diagnosis: Mapping[str, Any]) -> str:
@@ -127,7 +144,8 @@ def _checkpoint(taken: Mapping[str, Any] | None) -> Answer | None:
         return None
     question, details = "Which checkpoint to take?", taken["details"]
     if taken.get("step") is None:
-        return Answer(question, "None meets the preference", str(taken["sentence"]).split(". ")[0] + ".", taken["id"])
+        said = str(taken["sentence"]).split(". ")[0]
+        return Answer(question, "None meets the preference", f"{said[:1].lower()}{said[1:]}.", taken["id"])
     estimate, gain = details.get("estimate") or {}, details.get("above_base") or {}
     parts = [f"{details.get('objective', 'reasoning')} {_told(estimate)}"] if estimate else []
     if gain and taken["step"]:
@@ -138,9 +156,10 @@ def _checkpoint(taken: Mapping[str, Any] | None) -> Answer | None:
         for c in details.get("constraints", ())
     ]
     ties = [s for s in details.get("not_separable_from_the_best", ()) if s != taken["step"]]
-    apart = f" Not told apart from step {listing(ties)}." if ties else ""
-    short = f"Step {taken['step']}" if taken["step"] else "The base: no checkpoint is shown to be better"
-    return Answer(question, short, f"{_sentence(parts)}{apart}", str(taken["id"]))
+    if ties:
+        parts.append(f"not told apart from step {listing(ties)}")
+    short = f"Step {taken['step']}" if taken["step"] else "The base, as no checkpoint is shown to be better"
+    return Answer(question, short, _sentence(parts), str(taken["id"]))
 
 
 def _end(last: Mapping[str, Any] | None) -> Answer | None:
@@ -155,8 +174,7 @@ def _end(last: Mapping[str, Any] | None) -> Answer | None:
 
 
 def _sentence(parts: list[str]) -> str:
-    said = "; ".join(parts)
-    return f"{said[:1].upper()}{said[1:]}." if said else ""
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def _told(e: Mapping[str, float]) -> str:

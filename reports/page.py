@@ -28,6 +28,11 @@ def write_report(run: Path | str, out: Path | None = None) -> Path:
     Responses that the page cannot carry go to a second page beside it, `report-traces.html`.
     Raises RecordError, with the way out, when there is no run or it has not been analysed.
     """
+    return write_pages(run, out)[0]
+
+
+def write_pages(run: Path | str, out: Path | None = None) -> list[Path]:
+    """As `write_report`; gives the page and, where there is one, the second."""
     source = Source(run)
     target = Path(out) if out is not None else source.run.path / "report.html"
     beside = target.with_name(f"{target.stem}-traces.html")
@@ -38,7 +43,7 @@ def write_report(run: Path | str, out: Path | None = None) -> Path:
     for file, html in pages.items():
         with whole_file(file) as aside:
             aside.write_text(html, encoding="utf-8")
-    return target
+    return list(pages)
 
 
 def render_responses(source: Source, page: str) -> str:

@@ -7,13 +7,15 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..dynamics.claims import CLAIMS, Claims
 from ..dynamics.errors import RecordError, nearest
-from ..dynamics.mirror.artifacts import checkpoint_artifact, declare_input, named, probe_artifact, report_artifact
+from ..dynamics.mirror.artifacts import checkpoint_facts
 from ..dynamics.mirror.opening import (
     FOLDER,
     PROJECT,
@@ -27,20 +29,17 @@ from ..dynamics.mirror.opening import (
     staged,
     training_id,
 )
-from ..dynamics.mirror.rows import STEP, also_mirrored, history, step_rows, tracking_of, training_rows
-from ..dynamics.mirror.store import read_stored
-from ..dynamics.mirror.tables import LAYERS, SAMPLES, SampleTables, layer_rows
-from ..dynamics.record import FINDINGS_FILE, Run, step_name
+from ..dynamics.mirror.rows import STEP, also_mirrored, left_out, step_rows, tracking_of, training_rows
+from ..dynamics.mirror.store import Stored, read_stored
+from ..dynamics.record import FINDINGS_FILE, Run
 from ..dynamics.storage import content_key, remove_folder, sha256_file
-from .overview import finding_views
-from .page import write_report
+from . import mirrored
 from .source import Source
-from .tables import interval
 
 if TYPE_CHECKING:
     import wandb
 
-VERSION = 2  # of what is written: another one is pushed anew
+VERSION = 3  # of what is written: another one is pushed anew
 JOBS = ("training", "probes", "report")
 PATIENCE = 120.0  # seconds for W&B's own process to have written what it was given
 
@@ -65,9 +64,10 @@ def push(run: Path | str, *, mode: Mode | None = None, say: Callable[[str], None
     """Write the training's rows, the measurements and the report to W&B; gives the folders of W&B's files, none if disabled.
 
     Offline unless `mode` or the variable WANDB_MODE (which wins) says otherwise. Three W&B runs in one group: `training`,
-    unless the training process itself has sent every step; `probes`; `report`. Each is named by its content and appears
-    whole or not at all: pushing the same again adds nothing, and goes on where a push was cut off. Raises RecordError
-    without an analysis, and ConfigError for an unknown mode.
+    unless the training process itself has sent all of it; `probes`; `report`. Each is named by its content and appears
+    whole or not at all: pushing the same again adds nothing, and goes on where a push was cut off; a second push
+    of a folder waits for the first. `say` is told what is pushed and what is there already. Raises RecordError without an
+    analysis, and ConfigError for an unknown mode.
     """
     source = Source(run)
     say = say or _mute
@@ -76,15 +76,37 @@ def push(run: Path | str, *, mode: Mode | None = None, say: Callable[[str], None
         return []
     if note:
         say(note)
-    _check_names(source.run, say)
-    folder = source.run.path / FOLDER
-    _sweep(folder)
-    made = [_pushed(source.run, job, chosen) or _send(source.run, job, chosen) for job in _jobs(source)]
-    _drop_outdated(source.run, made)
-    _sweep(folder)  # again: W&B's own process outlives for a moment the push that was killed
+    folder, made = source.run.path / FOLDER, []
+    with _alone(source.run.path, say):
+        source = Source(run)  # as it is now that nobody else pushes
+        _check_names(source.run, say)
+        _sweep(folder)
+        for job in _jobs(source, say):
+            there = _pushed(source.run, job, chosen)
+            made.append(there or _send(source.run, job, chosen))
+            say(f"{'already there' if there else 'pushed'}: {made[-1].resolve()}")
+        _drop_outdated(source.run, made)
+        _sweep(folder)  # again: W&B's own process outlives for a moment the push that was killed
     if chosen == "offline":
         say(how_to_sync(folder / "offline-run-*"))
     return made
+
+
+@contextmanager
+def _alone(run: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only push of a run folder, on this machine and on others; waits for another to end, and says so."""
+    claims, told = Claims(run / CLAIMS, "push"), False
+    try:
+        while not claims.take("push"):
+            other = claims.holder("push")
+            if other and not told:
+                told = True
+                where = f"process {other.pid} on {other.host.split()[0]}"
+                say(f"another push of this folder is under way ({where}): waiting for its end")
+            time.sleep(0.2)
+        yield
+    finally:
+        claims.close()
 
 
 def _sweep(folder: Path) -> None:
@@ -100,7 +122,13 @@ def _drop_outdated(run: Run, made: list[Path]) -> None:
             uploaded = any(folder.glob("*.synced"))
             if folder not in made and folder.name.startswith("offline-") and not uploaded:
                 remove_folder(folder)
-                shutil.rmtree(run.path / FOLDER / STAGED / folder.name.split("-", 3)[3], ignore_errors=True)
+                _drop_staged(run, folder.name.split("-", 3)[3])
+
+
+def _drop_staged(run: Run, key: str) -> None:
+    """Remove the files of a W&B run's artifacts, unless one stands that names them."""
+    if not folders_of(run.path, key):
+        shutil.rmtree(run.path / FOLDER / STAGED / key, ignore_errors=True)
 
 
 def _mute(line: str) -> None:
@@ -108,23 +136,26 @@ def _mute(line: str) -> None:
 
 
 def _check_names(run: Run, say: Callable[[str], None]) -> None:
-    """Say which of `tracking.metrics` were not measured."""
+    """Say which of `tracking.metrics` were not measured, and what has no curve since its name is another's."""
     table = run.measurements()
     known = set(table["metric"]) if len(table) else set()
     for name in also_mirrored(run):
         if not any(c in name for c in "*?[") and name not in known:
             say(f"`tracking.metrics` names {name!r}, which is not measured: {nearest(name, known)}")
+    for line in left_out(table, also_mirrored(run)):
+        say(f"{line}; it is in the tables `measurements`")
 
 
-def _jobs(source: Source) -> Iterator[Job]:
+def _jobs(source: Source, say: Callable[[str], None]) -> Iterator[Job]:
     run = source.run
-    if len(trained := step_rows(run)) and not _mirrored_live(run, trained):
-        yield Job(
-            "training", content_key("training", *_identity(run), sorted(trained.items())), partial(_training, run)
-        )
-    yield Job("probes", content_key("probes", *_identity(run), _measured(run)), partial(_probes, source))
+    checkpoints = [checkpoint_facts(step, folder) for step, folder in run.checkpoints().items()]
+    measured = [_measured(run), checkpoints]
+    if step_rows(run) and not _mirrored_live(run, checkpoints):
+        key = content_key("training", *_identity(run), list(training_rows(run)), checkpoints)
+        yield Job("training", key, partial(mirrored.training, run))
+    yield Job("probes", content_key("probes", *_identity(run), *measured), partial(mirrored.probes, source, say))
     findings = sha256_file(run.path / FINDINGS_FILE)
-    yield Job("report", content_key("report", *_identity(run), _measured(run), findings), partial(_report, source))
+    yield Job("report", content_key("report", *_identity(run), *measured, findings), partial(mirrored.report, source))
 
 
 def _identity(run: Run) -> list[Any]:
@@ -137,19 +168,42 @@ def _measured(run: Run) -> list[tuple[str, int]]:
     return sorted((str(file.relative_to(run.path)), file.stat().st_size) for file in files)
 
 
-def _mirrored_live(run: Run, trained: dict[int, dict[str, Any]]) -> bool:
-    """Whether the training process has told W&B every step as it is recorded."""
-    told: dict[int, float] = {}
+def _mirrored_live(run: Run, checkpoints: list[dict[str, Any]]) -> bool:
+    """Whether the training process has told W&B every number and every checkpoint as it is recorded."""
+    told: dict[int, dict[str, Any]] = {}
+    declared: list[dict[str, Any]] = []
     for folder in folders_of(run.path, training_id(run)):
         if any(folder.glob("run-*.wandb")):
-            told |= {row[STEP]: row["train/loss"] for row in read_stored(folder).rows if "train/loss" in row}
-    return json.dumps([told.get(step) for step in trained]) == json.dumps([row["loss"] for row in trained.values()])
+            stored = read_stored(folder)
+            for row in stored.rows:
+                told.setdefault(row.get(STEP, -1), {}).update(row)
+            if _has_its_files(folder, stored):
+                declared += [json.loads(a.metadata) for a in stored.artifacts if a.type == "checkpoint"]
+    recorded = (
+        (told.get(step, {}).get(name), value) for step, row in training_rows(run) for name, value in row.items()
+    )
+    return all(a == b or (a != a and b != b) for a, b in recorded) and all(facts in declared for facts in checkpoints)
 
 
 def _pushed(run: Run, job: Job, mode: Mode) -> Path | None:
-    """The folder of an earlier push of the same content in the same mode."""
+    """The folder of an earlier push of the same content in the same mode, if it is whole."""
     prefix = "offline-run-" if mode == "offline" else "run-"
-    return next((f for f in folders_of(run.path, job.key) if f.name.startswith(prefix)), None)
+    return next((f for f in folders_of(run.path, job.key) if f.name.startswith(prefix) and _is_whole(f)), None)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        stored = read_stored(folder)
+    except RecordError:
+        return False
+    return stored.exit_code == 0 and _has_its_files(folder, stored)
+
+
+def _has_its_files(folder: Path, stored: Stored) -> bool:
+    """Whether W&B has the files of a W&B run's artifacts, or can be given them: a run folder that was moved names files that
+    are no more."""
+    sent = not folder.name.startswith("offline-") or any(folder.glob("*.synced"))
+    return sent or all(file.is_file() for file in stored.local_files())
 
 
 def _send(run: Run, job: Job, mode: Mode) -> Path:
@@ -159,7 +213,7 @@ def _send(run: Run, job: Job, mode: Mode) -> Path:
     folder = run.path / FOLDER
     aside = folder / f".push-{job.key}-{os.getpid()}"
     aside.mkdir(parents=True)
-    shutil.rmtree(folder / STAGED / job.key, ignore_errors=True)  # of a push that was cut off
+    _drop_staged(run, job.key)  # of a push that was cut off
     arguments = init_arguments(run, name=f"{run.name}-{job.name}", key=job.key, mode=mode, folder=aside, job=job.name)
     told = {"run": run.name, "config_hash": run.info.get("config_hash"), "training_id": training_id(run)}
     project = tracking_of(run).get("project") or PROJECT
@@ -175,6 +229,7 @@ def _send(run: Run, job: Job, mode: Mode) -> Path:
         tracked.finish()
     _wait(files, rows, mode)
     there = folder / files.name
+    remove_folder(there)  # one of the same second that is not whole
     os.rename(files, there)
     return there
 
@@ -189,65 +244,3 @@ def _wait(files: Path, rows: int, mode: Mode) -> None:
                 "disk full? Nothing is lost; push again"
             )
         time.sleep(0.05)
-
-
-# ---------------------------------------------------------------- what the W&B runs hold
-
-
-def _training(run: Run, tracked: wandb.Run) -> int:
-    """Every optimiser step, what was measured inline, and the checkpoints."""
-    rows = 0
-    for step, row in training_rows(run):
-        tracked.log(row, step=step)
-        rows += 1
-    for step, folder in run.checkpoints().items():
-        tracked.log_artifact(checkpoint_artifact(run, step, folder), aliases=[step_name(step)])
-    return rows
-
-
-def _probes(source: Source, tracked: wandb.Run) -> int:
-    """A row for each checkpoint with its table of samples; the layers at all of them; what was measured of which weights."""
-    import wandb
-
-    run, samples, checkpoints = source.run, SampleTables(source.run), source.run.checkpoints()
-    layers = layer_rows(run.measurements())
-    for row in history(run, source.steps):
-        step = row[STEP]
-        if texts := samples.rows(step):
-            row["samples"] = wandb.Table(columns=list(SAMPLES), data=texts)
-        if layers and step == source.steps[-1]:
-            row["layers"] = wandb.Table(columns=list(LAYERS), data=layers)
-        tracked.log(row, step=step)
-        inputs = []
-        if step in checkpoints:
-            inputs.append(declare_input(tracked, checkpoint_artifact(run, step, checkpoints[step]), step))
-        tracked.log_artifact(probe_artifact(run, step, inputs), aliases=[step_name(step)])
-    return len(source.steps)
-
-
-def _report(source: Source, tracked: wandb.Run) -> int:
-    """The page and the findings, and which measurements they rest on."""
-    import wandb
-
-    run, checkpoints = source.run, source.run.checkpoints()
-    page = write_report(run.path)
-    inputs = []
-    for step in source.steps:
-        origin = [named(checkpoint_artifact(run, step, checkpoints[step]), step)] if step in checkpoints else []
-        inputs.append(declare_input(tracked, probe_artifact(run, step, origin), step))
-    html = wandb.Html(page.read_text(encoding="utf-8"), inject=False, data_is_not_path=True)
-    last = source.steps[-1] if source.steps else 0
-    tracked.log({STEP: last, "findings": _findings(source), "report": html}, step=last)
-    tracked.log_artifact(report_artifact(run, [page, run.path / FINDINGS_FILE], inputs))
-    return 1
-
-
-def _findings(source: Source) -> wandb.Table:
-    import wandb
-
-    rows = []
-    for view, finding in zip(finding_views(source), source.findings, strict=True):
-        e = finding.get("estimate")
-        estimate = interval(float(e["value"]), float(e["lo"]), float(e["hi"])) if e else ""
-        rows.append([view.kind, finding.get("domain") or "", view.verdict, view.sentence, estimate, view.exploratory])
-    return wandb.Table(columns=["kind", "domain", "verdict", "sentence", "estimate", "exploratory"], data=rows)

@@ -115,7 +115,7 @@ def test_a_folder_watched_while_it_fills_gives_what_probing_it_full_gives(tmp_pa
     )
     filling.join()
     assert len(failures) == 1
-    assert "step 20" in failures[0]
+    assert "step 20" in str(failures[0])
     assert [line.split()[1] for line in told] == ["10", "20", "30"]
     run, checkpoints, config = open_probe_run([folder], tmp_path / "probed", config)
     assert len(probe_run(run, checkpoints, config, workers=1, quiet=True)) == 1

@@ -72,9 +72,10 @@ class AtCheckpoint:
         folder = checkpoint_folder(self.run, step)
         state = canary = None
         if sharded:  # collectives, both of them
-            state = gather(accelerator, self.trainer.model)
+            whole: Any = self.trainer.model  # not the inner model: only the outer one's hooks gather its own weights
+            state = gather(accelerator, whole)
             if accelerator.is_fsdp2:  # its forward pass is in the dtype that it was told to gather its weights in
-                canary = take_canary(self.trainer.model, self.trainer.config.model.compute)
+                canary = take_canary(whole, self.trainer.config.model.compute)
         if not accelerator.is_main_process or folder.exists():
             return
         if sharded:

@@ -21,11 +21,12 @@ from ..dynamics.mirror.opening import (
     staged,
     training_id,
 )
-from ..dynamics.mirror.rows import STEP, as_table, measured_rows, step_row, training_rows
+from ..dynamics.mirror.rows import BY_DOMAIN, STEP, TAKEN, as_table, measured_rows, step_row, training_rows
 from ..dynamics.mirror.tables import LAYERS, SAMPLES, SampleTables, layer_rows
 from ..dynamics.record import Run, step_name
 from ..dynamics.storage import remove_folder
 from ..dynamics.types import Measurement
+from ..dynamics.watching import past_alerts
 
 if TYPE_CHECKING:
     import wandb
@@ -51,6 +52,12 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if self.peak_tflops is not None and not self.peak_tflops > 0:
             raise ConfigError(f"`tracking.peak_tflops` is {self.peak_tflops}: give a number above 0, or leave it out")
+        for name in self.metrics:
+            if name in BY_DOMAIN or name in TAKEN:
+                meant = f" for `{BY_DOMAIN[name]}`, which is mirrored anyway" if name in BY_DOMAIN else ""
+                raise ConfigError(
+                    f"`tracking.metrics` names {name!r}, a name that the tracker has{meant}: leave it out"
+                )
 
 
 def check_tracker(config: TrackingConfig) -> None:
@@ -115,7 +122,7 @@ class Tracker:
             self.accelerator.end_training()
 
     def again(self, upto: int) -> None:
-        """Send what the record holds up to a step: the rows of a run that is resumed."""
+        """Send what the record holds up to a step: the rows and alerts of a run that is resumed."""
         record = Run(self.run)
         layers = layer_rows(record.measurements())
         inline = {int(step) for step in record.measured_steps()}
@@ -123,6 +130,8 @@ class Tracker:
             self._log(step, row)
             if step in inline:
                 self._tables(step, [curve for curve in layers if curve[0] == step])
+        for alert in past_alerts(record, upto=upto):
+            self.alert(alert)
 
     def _log(self, step: int, values: dict[str, Any]) -> None:
         if not self.on:

@@ -34,7 +34,8 @@ def advice_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: Map
         if by[g]
     )
     fell = [d for d, p in phases.items() if p.verdict in FELL and plain_name(d) not in advice and not p.final.lo > 0]
-    cost = f" The price so far: {_names(fell)} fell; more of the same is not shown to bring that back." if fell else ""
+    price = f"{_names(fell)} fell" if fell else ""
+    cost = f" The price so far: {price}; more of the same is not shown to bring that back." if fell else ""
     last = max(int(p.steps[-1]) for p in judged.values())
     lead = deciding[0] if deciding else next(iter(judged))
     steps = [judged[lead].trough_step, judged[lead].peak_step, last, 0]
@@ -52,7 +53,8 @@ def advice_finding(run: Run, trajectories: Mapping[str, Trajectory], phases: Map
         would_overturn=_WOULD_OVERTURN[verdict],
         exploratory=not all(is_declared(run, d) for d in deciding or judged),
         details={
-            "advice": f"{advice}{cost}",
+            "advice": advice,
+            "price": price,
             "deciding": deciding,
             "verdicts": {d: p.verdict for d, p in judged.items()},
         },
@@ -99,7 +101,7 @@ def _when_done(done: list[str], outside: Mapping[str, Phase]) -> tuple[str, str,
             said += f", paid for out of domain: {_names(below)} fell below base, not shown to come back by training on"
         if kept:
             said += f"; {_names(kept)} fell from a peak and did not end below base"
-        return "done", said + (f"; {_prefer(outside, over)}." if over else "."), done + falling
+        return "done", said + (f"; highest at {_peaks(outside, over)}." if over else "."), done + falling
     return "done", f"Done: {_names(done)} ended at or above base, and no reasoning domain is left in a dip.", done
 
 
@@ -130,4 +132,8 @@ def _names(domains: list[str]) -> str:
 
 
 def _prefer(phases: Mapping[str, Phase], domains: list[str]) -> str:
-    return "prefer the checkpoint of " + listing(f"step {phases[d].peak_step} ({plain_name(d)})" for d in domains)
+    return f"prefer the checkpoint of {_peaks(phases, domains)}"
+
+
+def _peaks(phases: Mapping[str, Phase], domains: list[str]) -> str:
+    return listing(f"step {phases[d].peak_step} ({plain_name(d)})" for d in domains)

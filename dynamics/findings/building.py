@@ -127,13 +127,15 @@ def phase_sentence(subject: str, phase: Phase) -> str:
     end = f"{against_base(phase.final)} at step {int(phase.steps[-1])}"
     trough = _trough(phase)
     before_end = "" if phase.trough_step == phase.steps[-1] else f"{trough}, "
-    then = "dips, then " if phase.depth.lo > 0 else ""
+    dip, late = phase.depth.lo > 0, (phase.trough_step or 0) > (phase.peak_step or 0)
+    then, below = "dips, then " * (dip and not late), ", to below base" * (dip and late)
+    first = f"{trough}, " if then else ""
     body = {
         "dips-and-recovers": f"dips and recovers: {start}, {trough}, {end}",
         "under-optimised": f"is under-optimised: {start}, {trough}, {end} ({phase.reason})",
         "degrades": f"degrades: {start}, {before_end}{end}, with no significant rise",
         "improves": f"improves: {start}, {end}, and never significantly below base",
-        "overfits": f"{then}overfits: {start}, {f'{trough}, ' if then else ''}{_peak(phase)}, {end}",
+        "overfits": f"{then}overfits{below}: {start}, {first}{_peak(phase)}, {before_end * bool(below)}{end}",
         "flat": f"stays flat: {start}, within 3 points of it at every checkpoint {_widest(phase)}, {end}",
         "undecidable": f"is undecidable: {start}, {trough}, {end}; {phase.reason}",
     }[phase.verdict]
@@ -163,7 +165,7 @@ def _widest(phase: Phase) -> str:
 def _margin(phase: Phase) -> str:
     more = ", more than the base has to lose" if phase.margin > phase.base.value else ""
     units = f"n = {phase.n}" + (f" objects, {phase.items} items" if phase.items > phase.n else "")
-    return f"smallest detectable dip {number(phase.margin)}{more} ({units})"
+    return f"smallest detectable dip {number(phase.margin)}{more} (seen 9 times in 10; {units})"
 
 
 def _seen(phase: Phase) -> list[tuple[int, Estimate]]:

@@ -21,16 +21,22 @@ if TYPE_CHECKING:
 MEASURED = ("measurements", "items", "samples", "probes")  # folders of what was measured of a checkpoint
 
 
+def checkpoint_facts(step: int, folder: Path) -> dict[str, Any]:
+    """What tells a checkpoint from every other: its step and the hashes of its manifest."""
+    manifest = read_manifest(folder)
+    sha256 = {name: file["sha256"] for name, file in manifest["files"].items()}
+    return {"step": step, "weights": manifest.get("weights"), "sha256": sha256}
+
+
 def checkpoint_artifact(run: Run, step: int, folder: Path) -> wandb.Artifact:
     """A checkpoint of the run folder, by reference."""
     import wandb
 
-    manifest = read_manifest(folder)
-    sha256 = {name: file["sha256"] for name, file in manifest["files"].items()}
-    metadata = {"step": step, "weights": manifest.get("weights"), "sha256": sha256}
-    artifact = wandb.Artifact(artifact_name(run, "checkpoint"), "checkpoint", metadata=metadata)
+    folder = folder.resolve()  # `wandb sync` may run from anywhere
+    facts = checkpoint_facts(step, folder)
+    artifact = wandb.Artifact(artifact_name(run, "checkpoint"), "checkpoint", metadata=facts)
     artifact.add_file(str(folder / MANIFEST), policy="immutable", skip_cache=True)
-    for name in sha256:
+    for name in facts["sha256"]:
         artifact.add_reference((folder / name).resolve().as_uri(), name=name, checksum=False)
     return artifact
 
@@ -54,7 +60,7 @@ def report_artifact(run: Run, files: Sequence[Path], inputs: Sequence[dict[str, 
     metadata = {"inputs": list(inputs), "sha256": {file.name: sha256_file(file) for file in files}}
     artifact = wandb.Artifact(artifact_name(run, "report"), "report", metadata=metadata)
     for file in files:
-        artifact.add_file(str(file), policy="mutable", skip_cache=True)
+        artifact.add_file(str(file.resolve()), policy="mutable", skip_cache=True)
     return artifact
 
 

@@ -27,25 +27,27 @@ OLD_NAMES = {"dryrun": "offline", "run": "online"}  # which W&B still takes
 def chosen_mode(setting: str | None) -> tuple[Mode, str]:
     """The mode to open in, and a note where it is not the one that was asked for.
 
-    The variable WANDB_MODE wins over `setting`; neither means offline. Online without an account is offline too. Raises
-    ConfigError for a mode that there is not.
+    The variable WANDB_MODE wins over `setting`; neither means offline. Online is offline too where W&B cannot be
+    reached or takes no account. Raises ConfigError for a mode that there is not.
     """
     asked = os.environ.get("WANDB_MODE") or setting or "offline"
     mode = OLD_NAMES.get(asked, asked)
     if mode not in get_args(Mode):
         raise ConfigError(f"the variable WANDB_MODE is {asked!r}: give {', '.join(get_args(Mode))}, or unset it")
-    if mode == "online" and not _has_account():
-        return "offline", "no W&B account is known here (`wandb login` tells it), so nothing is sent"
+    if mode == "online" and (why := _why_offline()):
+        return "offline", f"{why}, so nothing is sent"
     return cast(Mode, mode), ""
 
 
-def _has_account() -> bool:
+def _why_offline() -> str:
+    """What speaks against going online, in words; empty where W&B takes the account. Asks nobody anything."""
     import wandb
 
     try:
-        return bool(wandb.login())
-    except wandb.errors.UsageError:  # no key, and nobody to ask for one
-        return False
+        known = wandb.login(prompt=False)
+    except wandb.errors.Error as error:  # a key that is none, or is another server's, or no network
+        return f"W&B does not take the account that is known here ({' '.join(str(error).split())})"
+    return "" if known else "no W&B account is known here (`wandb login` tells it)"
 
 
 def how_to_sync(folders: Path | str) -> str:
@@ -74,7 +76,7 @@ def init_arguments(
         x_disable_machine_info=True,
     )
     return {
-        "dir": str(folder),
+        "dir": str(Path(folder).resolve()),  # W&B's own process may have begun in another directory
         "name": name,
         "id": key,
         "group": tracking_of(run).get("group") or run.name,

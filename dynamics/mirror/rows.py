@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from math import isfinite
 from typing import Any
@@ -31,6 +31,7 @@ BY_DOMAIN = {
     "heldout_loss": "heldout_loss",
 }
 LAYERED = ("refusal_cosine_to_base", "refusal_auc_frozen", "refusal_gap_frozen")  # at the middle layer only
+TAKEN = ("train", "samples", "layers", "measurements")  # by what is no measured number
 HELDOUT = "heldout"  # the probe of held-out rows, which is measured by the training process always
 
 
@@ -72,27 +73,93 @@ def history(run: Run, steps: Sequence[int], *, probes: Sequence[str] | None = No
 def measured_rows(table: pd.DataFrame, also: Sequence[str] = ()) -> dict[int, dict[str, float]]:
     """By step: `name`, `name_lower` and `name_upper` of the long table's metrics; undefined is absent, never 0.
 
-    Metrics are those of `BY_DOMAIN` and, at the middle layer, of `LAYERED`, and others whose name matches one of `also`.
+    Metrics are those of `BY_DOMAIN` and `LAYERED`, and others whose name matches one of `also`: of several layers the whole
+    (-1), or else the middle one. What would take another's name is left out (`left_out` tells of it).
     """
     rows: dict[int, dict[str, float]] = {}
+    curves = _curves(table, also)
+    owners = _owners(curves)
+    for curve, found in curves:
+        if owners.get(curve.name) == curve:
+            for step, *numbers in found[["step", "value", "lo", "hi"]].itertuples(index=False, name=None):
+                named = zip((curve.name, *curve.bounds), map(float, numbers), strict=True)
+                kept = {key: n for key, n in named if isfinite(n) and owners.get(key, curve) == curve}
+                rows.setdefault(int(step), {}).update(kept)
+    return rows
+
+
+def left_out(table: pd.DataFrame, also: Sequence[str] = ()) -> list[str]:
+    """Which numbers have no curve since their name is another's, in words."""
+    curves = _curves(table, also)
+    owners = _owners(curves)
+    told = []
+    for curve, _ in curves:
+        if owners.get(curve.name) != curve:
+            told.append(f"{curve} has no curve: `{curve.name}` is {owners.get(curve.name, 'kept for other things')}")
+        else:
+            taken = {owners[name] for name in curve.bounds if name in owners}
+            told += [
+                f"{curve} has a curve without a bound: `{other.name}` is {other}" for other in sorted(taken, key=str)
+            ]
+    return told
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A series that a tracker draws."""
+
+    name: str
+    metric: str
+    domain: str
+    position: str
+
+    @property
+    def bounds(self) -> tuple[str, str]:
+        return f"{self.name}_lower", f"{self.name}_upper"
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, [f"`{self.metric}`", self.domain and f"of {self.domain!r}", self.position]))
+
+
+def _curves(table: pd.DataFrame, also: Sequence[str]) -> list[tuple[Curve, pd.DataFrame]]:
+    """What is to be drawn, the usual metrics first, and the rows of each."""
     if table.empty:
-        return rows
+        return []
     names = {metric: name for name, metric in BY_DOMAIN.items()} | {metric: f"direction/{metric}" for metric in LAYERED}
     for metric in dict.fromkeys(table["metric"]):
         if metric not in names and any(fnmatchcase(metric, pattern) for pattern in also):
             names[metric] = metric
     kept = table[(table["status"] == "ok") & table["metric"].isin(names)]
-    for metric, found in kept.groupby("metric", sort=False):
-        layers = sorted(set(found["layer"]) - {-1})
-        if layers:
-            found = found[found["layer"] == middle(layers)]
-        several = found.groupby(["step", "domain"])["position"].nunique().max() > 1
-        columns = found[["step", "domain", "position", "value", "lo", "hi"]]
-        for step, domain, position, *numbers in columns.itertuples(index=False, name=None):
-            name = "/".join(filter(None, [names[str(metric)], domain, position if several else ""]))
-            named = zip((name, f"{name}_lower", f"{name}_upper"), map(float, numbers), strict=True)
-            rows.setdefault(int(step), {}).update({key: value for key, value in named if isfinite(value)})
-    return rows
+    curves = []
+    by_metric = dict(list(kept.groupby("metric")))
+    for metric, shown in names.items():
+        if (found := by_metric.get(metric)) is None:
+            continue
+        found = pd.concat([_at_one_layer(rows) for _, rows in found.groupby("domain")])
+        if found.groupby(["step", "domain"])["position"].nunique().max() <= 1:
+            found = found.assign(position="")
+        for (domain, position), series in found.groupby(["domain", "position"]):
+            name = "/".join(filter(None, [shown, domain, position]))
+            curves.append((Curve(name, metric, domain, position), series))
+    return curves
+
+
+def _at_one_layer(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a metric, of one domain, at one layer. Where each checkpoint has a single one, such as the best, that is
+    it, though it moves."""
+    if rows.groupby(["step", "position"])["layer"].nunique().max() <= 1:
+        return rows
+    layers = set(rows["layer"])
+    return rows[rows["layer"] == (-1 if -1 in layers else middle(sorted(layers)))]
+
+
+def _owners(curves: Sequence[tuple[Curve, pd.DataFrame]]) -> dict[str, Curve]:
+    """Whose each name is: the first that takes it. A bound never takes a curve's."""
+    owners: dict[str, Curve] = {}
+    for curve, _ in curves:
+        if curve.name.split("/")[0] not in TAKEN:
+            owners.setdefault(curve.name, curve)
+    return owners
 
 
 def as_table(measured: Sequence[Measurement]) -> pd.DataFrame:

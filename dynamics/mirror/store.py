@@ -35,6 +35,10 @@ class Stored:
             for row in self.rows
         ]
 
+    def local_files(self) -> list[Path]:
+        """The files of its artifacts that an upload reads."""
+        return [Path(e.local_path) for a in self.artifacts for e in a.manifest.contents if e.local_path]
+
 
 def read_stored(folder: Path) -> Stored:
     """What one of W&B's run folders holds; what was being written when the run was killed is left out.

@@ -19,7 +19,10 @@ Rows = list[list[Any]]
 SAMPLES = ("step", "domain", "item", "prompt", "think", "answer", "verdict", "finish", "tokens")
 SAMPLES_PER_DOMAIN = 8
 LONGEST_CELL = 4_000  # characters
-LAYERS = ("step", "metric", "position", "layer", "value", "lower", "upper", "n")
+NUMBERS = {"value": float, "lower": float, "upper": float, "n": int}
+LAYERS: dict[str, type] = {"step": int, "metric": str, "position": str, "layer": int} | NUMBERS
+WHOSE = {"step": int, "probe": str, "metric": str, "domain": str, "layer": int, "position": str}
+MEASURED: dict[str, type] = WHOSE | NUMBERS | {"unit": str, "status": str, "reason": str}
 LAYER_CURVES = re.compile(r".+_(cosine_to_base|auc_frozen)")  # cosines are corrected for estimation noise
 
 
@@ -88,3 +91,18 @@ def layer_rows(table: pd.DataFrame) -> Rows:
         numbers = [float(x) if math.isfinite(x) else None for x in estimate]
         rows.append([int(step), metric, position, int(layer), *numbers, int(n)])
     return rows
+
+
+def measured_table(table: pd.DataFrame, step: int) -> Rows:
+    """Columns MEASURED: every row of the long table at a checkpoint, failed ones too; numbers that are undefined are None."""
+    if table.empty:
+        return []
+    order = ["probe", "metric", "domain", "layer", "position"]
+    kept = table[table["step"] == step].sort_values(order, kind="stable")
+    numbers = [[float(x) if math.isfinite(x) else None for x in kept[name]] for name in ("value", "lo", "hi")]
+    names = [kept[name].fillna("").astype(str) for name in ("probe", "metric", "domain", "position", "unit", "status")]
+    probe, metric, domain, position, unit, status = names
+    reasons = [_cell(text) for text in kept["reason"].fillna("").astype(str)]
+    layers, counts = kept["layer"].astype(int), kept["n"].astype(int)
+    columns = (probe, metric, domain, layers, position, *numbers, counts, unit, status, reasons)
+    return [[step, *row] for row in zip(*columns, strict=True)]

@@ -102,9 +102,12 @@ def _numbers(e: Evidence) -> dict[str, Estimate]:
 def _sentence(run: Run, step: int, diagnosis: Diagnosis, e: Evidence, pair: CausalPair) -> str:
     rates = [estimate_at(run, "refusal_rate_base", s, domain="harmful") for s in (0, step)]
     refused = " to ".join(with_interval(r) for r in rates if r is not None)
-    said = [f"harmful requests refused {refused}"]
+    said = [f"of the requests of the causal test, harmful ones refused {refused}"]
     if e.helped is not None:
-        said.append(f"safe ones helped with, in form, {with_interval(e.helped)} as often as by the base")
+        said.append(
+            f"safe ones whose answer opens as help does, whether or not it goes on right, {with_interval(e.helped)} as "
+            "often as the base's"
+        )
     if e.gap_base is not None:
         own = f", along its own {with_interval(e.gap_refit)}" if e.gap_refit is not None else ""
         said.append(f"the gap between them, along the base's direction, {with_interval(e.gap_base)} of the base's{own}")

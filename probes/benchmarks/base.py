@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -71,7 +72,7 @@ class Benchmark(ABC):
         """Raises DataError with the row that cannot be used, Unavailable where the set cannot be had, ConfigError."""
         self.config = config = config or BenchmarkConfig()
         self.max_new_tokens = config.max_new_tokens or self.max_new_tokens
-        self.prompt = self._prompt(config.prompt)
+        self.prompt = checked_prompt(config.prompt, self.prompt, self.name)
         self.from_hub = _configured(self.source, config)
         self._items = self._read()
         self._count = min(len(self._items), config.items or self.most or len(self._items))
@@ -105,16 +106,25 @@ class Benchmark(ABC):
             raise ConfigError(f"{self.name} has only {len(self._items)} distinct questions, {n} were asked for")
         return self._items[:n]
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> Iterable[Row]:
         return read_file(self.config.path) if self.config.path else fetch_rows(self.name, self.from_hub)
 
     def _read(self) -> list[Item]:
         found: dict[str, Item] = {}
+        asked: dict[str, tuple[str, Any]] = {}  # by prompt: where, and what is right
+        contradicted: set[str] = set()
         for row in self._rows():
             question = self.question(row)
-            if question is not None:
-                key = content_id(self.name, json.dumps(question.content, ensure_ascii=False))
-                found.setdefault(key, self._item(key, question))
+            if question is None:
+                continue
+            key = content_id(self.name, json.dumps(question.content, ensure_ascii=False))
+            item = found.setdefault(key, self._item(key, question))
+            right = [item.reference.get(k) for k in ("answer", "hallucinated")]
+            earlier, before = asked.setdefault(item.prompt, (row.where, right))
+            if right != before:
+                self._contradicts(row.where, earlier)
+                contradicted.add(item.prompt)
+        found = {key: item for key, item in found.items() if item.prompt not in contradicted}
         if len(found) < 2:
             place = self.config.path or self.from_hub.address
             raise DataError(f"{place} has {len(found)} questions of {self.name}: give two or more")
@@ -123,18 +133,15 @@ class Benchmark(ABC):
     def _item(self, key: str, question: Question) -> Item:
         return Item(key, self.prompt.format(**question.slots), question.reference, question.cluster or key)
 
-    def _prompt(self, own: str | None) -> str:
-        if own is None:
-            return self.prompt
-        gaps, known = _gaps(own, self.name), _gaps(self.prompt, self.name)
-        for gap in gaps:
-            if gap not in known:
-                raise ConfigError(f"`probes.benchmarks.{self.name}.prompt` has {{{gap}}}: {nearest(gap, known)}")
-        if missing := sorted(set(known) - set(gaps)):
-            raise ConfigError(
-                f"`probes.benchmarks.{self.name}.prompt` has no {{{missing[0]}}}: put it where it should stand"
-            )
-        return own
+    def unusable(self, row: Row, name: str, expected: str) -> Question | None:
+        """A row that asks nothing: DataError where it is in a file; left out of a set on the hub, which nobody here can mend."""
+        if self.config.path is not None:
+            raise row.wrong(name, expected)
+        return None
+
+    def _contradicts(self, where: str, earlier: str) -> None:
+        if self.config.path is not None:
+            raise DataError(f"{where} asks what {earlier} asks and gives another answer: leave one of them out")
 
 
 def strict_or_late(response: Response, parsed: bool, correct: bool, late: bool, **details: float) -> Grade:
@@ -177,6 +184,28 @@ def _configured(source: Source, config: BenchmarkConfig) -> Source:
     if config.hub is not None:
         return replace(source, hub=config.hub, revision=config.revision, gated=False)
     return replace(source, revision=config.revision or source.revision)
+
+
+def checked_prompt(own: str | None, published: str, name: str) -> str:
+    """The user's own wording where there is one. Raises ConfigError where it has not the gaps of the published one."""
+    if own is None:
+        return published
+    gaps, known = _gaps(own, name), _gaps(published, name)
+    for gap in gaps:
+        if gap not in known:
+            raise ConfigError(f"`probes.benchmarks.{name}.prompt` has {{{gap}}}: {nearest(gap, known)}")
+    if missing := sorted(set(known) - set(gaps)):
+        raise ConfigError(f"`probes.benchmarks.{name}.prompt` has no {{{missing[0]}}}: put it where it should stand")
+    return own
+
+
+def same_text(a: str, b: str) -> bool:
+    """Whether two texts say the same but for white space and capitals of words: "Aa" and "aa" are two genotypes."""
+    return _folded(a) == _folded(b)
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"\b[A-Z][a-z]{2,}\b", lambda m: m[0].lower(), " ".join(text.split()))
 
 
 def _gaps(prompt: str, name: str) -> list[str]:

@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from ...dynamics.types import Group
 from ..domains import Grade, Item, Response
-from .base import LETTERS, Benchmark, Question, balanced, hash_of, so_far, strict_or_late
+from .base import LETTERS, Benchmark, Question, balanced, hash_of, same_text, so_far, strict_or_late
+from .letters import stated_letter
 from .rows import Row, Source
 
 PROMPT = (
     "Answer the following multiple-choice question. Think it through step by step, and end with a line of the form "
     '"Answer: X", X being the letter of the right option.\n\n{question}\n\n{options}'
 )
-# What marks up a letter says nothing: **C**, $\boxed{\text{C}}$, \mathrm{C}.
-_MARKUP = re.compile(r"[*_`$]|\\(?:text|textbf|mathrm|mathbf)\b|\\[(\[)\]]|[{}]")
-_BOX = re.compile(r"\\boxed\b")
-# "Answer: C", "the answer is (C)", "the correct option is C because"; not the article in "the answer: A car".
-_STATED = re.compile(
-    r"(?i:\b(?:answer|option|choice)(?:\s+is)?\s*[:=]?\s*)\(?\[?([A-Z])"
-    r"(?=\s*(?:$|[\n.,;:)\]!]|because\b|since\b|as\b|[-–—]\s))"
-)
-_BARE = re.compile(r"\(?([A-Z])\)?[.:)]?(?=$|\n)")
-
-
-def stated_letter(text: str, count: int) -> str | None:
-    """The option that a text settles on, its last word counting; None where it names none of the first `count` letters.
-
-    Read are statements ("Answer: C", "the answer is (C)", a boxed letter) and a text that is nothing but a letter, or opens with
-    one on its own line; a letter somewhere in a sentence is no answer.
-    """
-    plain = _MARKUP.sub("", _BOX.sub(" answer: ", text)).strip()
-    found = _STATED.findall(plain)
-    if not found and (bare := _BARE.match(plain)):
-        found = [bare[1]]
-    return found[-1] if found and found[-1] in LETTERS[:count] else None
 
 
 class Choices(Benchmark):
     """Lettered options, one of them right. What is asked for is a letter; a text that names none is not parsed."""
 
-    grader = "letter-1"
+    grader = "letter-2"
     prompt = PROMPT
 
     def lettered(
@@ -93,11 +71,14 @@ class GPQADiamond(Choices):
     group: Group = "ood_reasoning"
     source = Source("Idavidrein/gpqa", "train", "gpqa_diamond", gated=True)
 
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> Question | None:
         right, wrong = row.text("Correct Answer"), [f"Incorrect Answer {k}" for k in (1, 2, 3)]
-        for name in wrong:
-            if row.text(name) == right:
-                raise row.wrong(name, "another text than the correct answer")
+        options = [row.text(name) for name in ("Correct Answer", *wrong)]
+        for k, name in enumerate(wrong, 1):
+            if same_text(options[k], right):
+                return self.unusable(row, name, "another text than the correct answer")
+            if options[k] in options[1:k]:
+                return self.unusable(row, name, "another text than the other incorrect answers")
         return self.lettered(row.text("Question"), [right, *map(row.text, wrong)], 0, by_hash=True)
 
 
@@ -113,12 +94,18 @@ class MMLUPro(Choices):
     source = Source("TIGER-Lab/MMLU-Pro", "test", revision="3373e0b32277875b8db2aa555a333b78a08477ea")
     most = 1000
 
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> Question | None:
         options = row.texts("options", least=2, most=len(LETTERS))
         letters = LETTERS[: len(options)]
         right = letters.index(row.one_of("answer", letters))
         if "answer_index" in row.values and row.integer("answer_index") != right:
             raise row.wrong("answer_index", f"{right}, the place of `answer` {letters[right]!r}")
+        if options[right].upper() == "N/A":
+            return self.unusable(
+                row, "answer", f"an option that says something: {letters[right]} is {options[right]!r}"
+            )
+        if options.count(options[right]) > 1:
+            return self.unusable(row, "options", f"the right option, {options[right]!r}, once")
         return self.lettered(row.text("question"), options, right, by_hash=False, category=row.text("category"))
 
     def arranged(self, items: Sequence[Item]) -> list[Item]:

@@ -18,7 +18,7 @@ from ...dynamics.errors import ConfigError, first_line, nearest
 from ...dynamics.types import Group
 from ..domains import Grade, Item, Response, Split
 from ..microworld.common import content_id, split_of
-from .base import BenchmarkConfig, so_far, strict_or_late
+from .base import BenchmarkConfig, checked_prompt, so_far, strict_or_late
 from .rows import Unavailable
 
 PREFIX = "gym_"
@@ -69,11 +69,7 @@ class GymTask:
         self.task, self.name = task, PREFIX + task
         if config.path or config.hub or config.revision:
             raise ConfigError(f"`probes.benchmarks.{self.name}` is generated: leave out `path`, `hub` and `revision`")
-        if config.prompt is not None and "{question}" not in config.prompt:
-            raise ConfigError(
-                f"`probes.benchmarks.{self.name}.prompt` has no {{question}}: put it where it should stand"
-            )
-        self.prompt = config.prompt or ASK
+        self.prompt = checked_prompt(config.prompt, ASK, self.name)
         self.max_new_tokens = config.max_new_tokens or self.max_new_tokens
         self.most = config.items
         try:

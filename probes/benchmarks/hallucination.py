@@ -6,11 +6,10 @@ row holds a right text and a hallucinated one; which of them is shown is drawn i
 
 from __future__ import annotations
 
-import re
-
 from ...dynamics.types import Group
 from ..domains import Grade, Item, Response
-from .base import Benchmark, Question, hash_of, so_far, strict_or_late
+from .base import Benchmark, Question, hash_of, same_text, so_far, strict_or_late
+from .judgements import judgement
 from .rows import Row, Source
 
 HUB = "pminervini/HaluEval"
@@ -18,30 +17,20 @@ ASK = (
     "Say whether the {kind} below contains hallucinated information: facts that {against}, or that cannot be verified from it. "
     'End with a line of the form "Judgement: Yes" where it does, or "Judgement: No" where it does not.\n\n'
 )
-_STATED = re.compile(r"judge?ment(?:\s+is)?\s*[:=]?\s*[\"'(\[]*\s*(yes|no)\b", re.IGNORECASE)
-_OPENS = re.compile(r"[\"'(\[]*(yes|no)\b", re.IGNORECASE)
-
-
-def judgement(text: str) -> bool | None:
-    """What a text says: True for hallucinated. Its last stated judgement or, where none is stated, its first word."""
-    plain = re.sub(r"[*_`#]", "", text).strip()
-    stated = _STATED.findall(plain)
-    if not stated:
-        match = _OPENS.match(plain)
-        stated = [match[1]] if match else []
-    return stated[-1].lower() == "yes" if stated else None
 
 
 class _HaluEval(Benchmark):
     group: Group = "general"
-    grader = "judgement-1"
+    grader = "judgement-2"
     fields: tuple[str, ...]  # what is shown beside the text that is judged
     right: str
     hallucinated: str
 
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> Question | None:
         shown = {f: row.text(f) for f in self.fields}
         right, wrong = row.text(self.right), row.text(self.hallucinated)
+        if same_text(right, wrong):
+            return self.unusable(row, self.hallucinated, f"another text than `{self.right}`")
         content = (*shown.values(), right, wrong)
         yes = int(hash_of("shown", *content)[:8], 16) % 2 == 1
         return Question({**shown, "judged": wrong if yes else right}, {"hallucinated": yes}, content)

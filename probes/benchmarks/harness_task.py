@@ -57,7 +57,7 @@ class HarnessTask(Benchmark):
 
     def _rows(self) -> list[Row]:
         """The task's documents in place of the rows."""
-        table, found = documents(self.task, self._settings, super()._rows())
+        table, found = documents(self.task, self._settings, list(super()._rows()))
         self._task = made(self.task, self._settings, table, found, fewshot=self._shots > 0)
         until = self._task.config.generation_kwargs.get("until") or []
         self._until = [until] if isinstance(until, str) else list(until)

@@ -23,6 +23,7 @@ SENTENCES = {
     "length_constraints:number_sentences",
     "change_case:capital_word_frequency",
 }  # they need NLTK's `punkt_tab`
+LISTS = {"keywords", "forbidden_words"}  # arguments that are lists: of a text the checkers would take the letters
 INSTALL = "pip install 'sftscope[benchmarks]'"
 
 
@@ -72,10 +73,17 @@ class IFEval(Benchmark):
         # the hub fills every argument of every instruction with nulls
         given = [{k: v for k, v in one.items() if v is not None} for one in kwargs]
         for name, one in zip(names, given, strict=True):
+            for key in LISTS & one.keys():
+                if not isinstance(one[key], list):
+                    raise row.wrong("kwargs", f"a list of texts as {key!r} of {name}, not {one[key]!r}")
+            checker = known[name](name)
             try:
-                known[name](name).build_description(**one)
+                checker.build_description(**one)
             except (TypeError, ValueError, KeyError) as error:
                 raise row.wrong("kwargs", f"what {name} takes ({first_line(error)})") from error
+            # what is left out the checkers draw at random, at every grading anew
+            if missing := [key for key in checker.get_instruction_args_keys() if key not in one]:
+                raise row.wrong("kwargs", f"{missing[0]!r} for {name}")
         reference: dict[str, Any] = {"prompt": prompt, "instructions": names, "kwargs": given}
         return Question({"prompt": prompt}, reference, (prompt, names, given))
 

@@ -7,10 +7,11 @@ which hangs or crashes computer algebra costs itself only: it is a failure with 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
-import re
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -23,12 +24,13 @@ from queue import LifoQueue
 from typing import Any
 
 from ...dynamics.errors import ConfigError
+from .markup import boxes
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0  # of the processor, so that a loaded machine makes nobody wrong
+WALL = 12  # times as long by the wall: a worker that gets no processor, or waits for something
 START_S = 120.0  # for a worker to load computer algebra, on a machine under load
 LONGEST = 4000  # characters of a boxed answer
 _WORKER = Path(__file__).with_name("math_worker.py")
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,9 @@ class MathGrade:
 
 def boxed_answer(text: str) -> tuple[str | None, bool]:
     r"""What stands in the last closed `\boxed{…}`, braces matched, and whether a later box was opened and cut off."""
-    cut_off = False
-    for match in reversed(list(_BOX.finditer(text))):
-        depth, escaped = 1, False
-        for at in range(match.end(), len(text)):
-            if not escaped:  # \{ and \} are signs of a set, not of a group
-                depth += {"{": 1, "}": -1}.get(text[at], 0)
-            escaped = text[at] == "\\" and not escaped
-            if not depth:
-                return text[match.end() : at].strip(), cut_off
-        cut_off = True
-    return None, cut_off
+    found = boxes(text)
+    closed = [box for box in found if box is not None]
+    return (closed[-1] if closed else None), bool(found) and found[-1] is None
 
 
 def grade_math(
@@ -62,24 +56,48 @@ def grade_math(
     """Grades of (what was answered, LaTeX of what is right) in the order given; the answer is the text after the thinking.
 
     An answer is what the last box holds, or what math-verify finds in the text where nothing is boxed. Each has `timeout_s`
-    seconds in a process of its own pool, which stays for the next call. Raises ConfigError where math-verify is not there.
+    seconds of the processor in a process of its own pool, which stays for the next call. Raises ConfigError where math-verify is
+    not there.
     """
-    if not answers:
-        return []
-    workers = _pool.at_least(min(processes or os.cpu_count() or 1, len(answers)))
+    asked = [_question(*pair) for pair in answers]
+    told = iter(_ask([question for question, _ in asked if question is not None], timeout_s, processes))
+    return [without if question is None else _grade(next(told)) for question, without in asked]
 
-    def grade(pair: tuple[str, str]) -> MathGrade:
-        question, without = _question(*pair)
-        if question is None:
-            return without
+
+def unreadable(golds: Sequence[str]) -> list[str]:
+    """Those of the right answers that no answer can equal: groups left open, or nothing that math-verify can read.
+
+    Raises ConfigError where it is not there.
+    """
+    told = _ask([{"gold": gold} for gold in golds], TIMEOUT_S, None)
+    whole = [boxes(rf"\boxed{{{gold}}}")[0] == gold.strip() for gold in golds]
+    return [gold for gold, said, w in zip(golds, told, whole, strict=True) if not w or said.get("readable") is False]
+
+
+def _ask(questions: Sequence[dict[str, Any]], timeout_s: float, processes: int | None) -> list[dict[str, Any]]:
+    """What the workers say to each question; `failed` with its reason where one could not say anything."""
+    if not questions:
+        return []
+    count = min(processes or os.cpu_count() or 1, len(questions))
+    workers = _pool.at_least(count)
+
+    def ask(question: dict[str, Any]) -> dict[str, Any]:
         worker = workers.get()
         try:
             return worker.ask(question, timeout_s)
         finally:
             workers.put(worker)
 
-    with ThreadPoolExecutor(min(processes or os.cpu_count() or 1, len(answers))) as threads:
-        return list(threads.map(grade, answers))
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(ask, questions))
+
+
+def _grade(told: dict[str, Any]) -> MathGrade:
+    if "failed" in told:
+        return MathGrade(False, False, told["failed"], failed=True)
+    if not told["parsed"]:
+        return MathGrade(False, False, "it cannot be read as mathematics")
+    return MathGrade(True, told["correct"])
 
 
 def _question(text: str, gold: str) -> tuple[dict[str, Any] | None, MathGrade]:
@@ -100,24 +118,24 @@ class _Worker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, question: dict[str, Any], timeout_s: float) -> MathGrade:
+    def ask(self, question: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         process = self._started()
+        wall_s = WALL * timeout_s
+        # its own clock by the wall is for when nobody is here any more to stop it
+        timed = {**question, "cpu_s": timeout_s, "wall_s": wall_s + 5}
         try:
             assert process.stdin is not None
-            process.stdin.write(json.dumps(question).encode() + b"\n")
+            process.stdin.write(json.dumps(timed).encode() + b"\n")
             process.stdin.flush()
-            told = _line(process, timeout_s)
+            return _line(process, wall_s)
         except TimeoutError:
             self.close()
-            return MathGrade(False, False, f"comparing it took more than {timeout_s:g} s", failed=True)
+            return {"failed": f"comparing it took more than {wall_s:g} s by the wall"}
         except (OSError, EOFError):
-            code = self.close()
-            return MathGrade(False, False, f"comparing it ended its process (exit code {code})", failed=True)
-        if "failed" in told:
-            return MathGrade(False, False, told["failed"], failed=True)
-        if not told["parsed"]:
-            return MathGrade(False, False, "it cannot be read as mathematics")
-        return MathGrade(True, told["correct"])
+            code = self.close(give_s=1.0)
+            if code == -signal.SIGPROF:
+                return {"failed": f"comparing it took more than {timeout_s:g} s"}
+            return {"failed": f"comparing it ended its process (exit code {code})"}
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
@@ -146,11 +164,14 @@ class _Worker:
             )
         return process
 
-    def close(self) -> int | None:
-        """Kill the process, and say how it ended."""
+    def close(self, give_s: float = 0.0) -> int | None:
+        """Kill the process, which may have `give_s` seconds to end as it is about to, and say how it ended."""
         if self._process is None:
             return None
         process, self._process = self._process, None
+        if give_s:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(give_s)
         process.kill()
         for stream in (process.stdin, process.stdout):
             assert stream is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
@@ -10,13 +9,13 @@ from ...dynamics.errors import DataError
 from ...dynamics.types import Group
 from ..domains import Grade, Item, Response
 from .base import Benchmark, BenchmarkConfig, Question, so_far, strict_or_late
+from .integers import stated_integer
+from .markup import boxes
 from .rows import Row, Source, Unavailable
 
 PROMPT = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 INSTALL = "pip install 'sftscope[benchmarks]'"
 LARGEST = 999  # AIME's answers are whole numbers from 0
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_STATED = re.compile(r"(?i:answer(?:\s+is)?)\s*[:=]?\s*\**\$?\\?\(?\s*([0-9]{1,3})(?![0-9]|[.,][0-9])")
 
 Verdict = tuple[bool, bool, bool]  # parsed, correct, and whether the grading failed rather than the answer
 Compare = Callable[[Sequence[tuple[str, str]]], Sequence[Verdict]]  # of (answer, gold)
@@ -24,13 +23,8 @@ Compare = Callable[[Sequence[tuple[str, str]]], Sequence[Verdict]]  # of (answer
 
 def last_boxed(text: str) -> str | None:
     r"""What stands in the last `\boxed{…}` that is closed, braces matched; None where there is none."""
-    for match in reversed(list(_BOX.finditer(text))):
-        depth = 1
-        for at in range(match.end(), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[at], 0)
-            if not depth:
-                return text[match.end() : at].strip()
-    return None
+    closed = [box for box in boxes(text) if box is not None]
+    return closed[-1] if closed else None
 
 
 def by_math_verify(answers: Sequence[tuple[str, str]]) -> list[Verdict]:
@@ -56,16 +50,28 @@ class Math500(Benchmark):
     group: Group = "id_reasoning"
     source = Source("HuggingFaceH4/MATH-500", "test", revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be")
     prompt = PROMPT
-    grader = "math-verify-1"
+    grader = "math-verify-2"
     compare: Compare = staticmethod(by_math_verify)
 
     def __init__(self, config: BenchmarkConfig | None = None) -> None:
         if find_spec("math_verify") is None:
             raise Unavailable(f"{self.name} is skipped: it is graded by math-verify, which is not here: {INSTALL}")
+        self._where: dict[str, Row] = {}  # by what is right there
         super().__init__(config)
+
+    def _read(self) -> list[Item]:
+        """Raises DataError for a row whose answer can be compared with nothing: at the start, and not at every grading."""
+        items = super()._read()
+        from .math_answers import unreadable
+
+        for answer in unreadable([item.reference["answer"] for item in items]):
+            raise self._where[answer].wrong("answer", "an answer that math-verify can read")
+        self._where.clear()
+        return items
 
     def question(self, row: Row) -> Question:
         problem, answer = row.text("problem"), row.text("answer")
+        self._where.setdefault(answer, row)
         subject = row.optional_text("subject")
         return Question({"problem": problem}, {"answer": answer, "category": subject}, (problem, answer))
 
@@ -86,11 +92,11 @@ class Math500(Benchmark):
 
 
 class _Aime(Benchmark):
-    """Answers are whole numbers from 0 to 999: compared as such, without computer algebra."""
+    """Answers are whole numbers from 0 to 999: compared as such, without computer algebra. Another whole number is wrong."""
 
     group: Group = "id_reasoning"
     prompt = PROMPT
-    grader = "integer-1"
+    grader = "integer-2"
 
     def question(self, row: Row) -> Question:
         name = next((n for n in ("Answer", "answer") if n in row.values), "answer")
@@ -103,17 +109,6 @@ class _Aime(Benchmark):
     def grade(self, item: Item, response: Response) -> Grade:
         found, right = stated_integer(response.answer), item.reference["answer"]
         return strict_or_late(response, found is not None, found == right, stated_integer(so_far(response)) == right)
-
-
-def stated_integer(text: str) -> int | None:
-    """The whole number from 0 to 999 that a text gives as its answer: in its last box, or stated where nothing is boxed."""
-    boxed = last_boxed(text)
-    if boxed is None:
-        stated = _STATED.findall(text)
-        return int(stated[-1]) if stated else None
-    plain = re.sub(r"\\(?:text|mathrm|mathbf)\b|[\s{}$]|\\[,;!]", "", boxed)
-    match = re.fullmatch(r"(?:[A-Za-z](?:\+[A-Za-z])*=)?([0-9]{1,4})\.?", plain)  # "m+n=025"
-    return int(match[1]) if match and int(match[1]) <= LARGEST else None
 
 
 class Aime24(_Aime):

@@ -30,7 +30,8 @@ class AlpacaEval(_OpenEnded):
     """
 
     name = "alpaca_eval"
-    source = Source("tatsu-lab/alpaca_eval", "eval", "alpaca_eval")
+    # The hub's loading script is one that `datasets` no longer runs: it reads this file.
+    source = Source("tatsu-lab/alpaca_eval", "eval", "alpaca_eval", files=("alpaca_eval.json",))
     prompt = "{instruction}"
 
     def question(self, row: Row) -> Question:
@@ -53,8 +54,8 @@ class TruthfulQA(_OpenEnded):
         question = row.text("question")
         reference = {
             "best": row.text("best_answer"),
-            "correct": row.texts("correct_answers"),
-            "incorrect": row.texts("incorrect_answers"),
+            "correct": row.texts("correct_answers", empty=True),
+            "incorrect": row.texts("incorrect_answers", empty=True),
             "category": row.optional_text("category"),
         }
         return Question({"question": question}, reference, (question,))

@@ -29,14 +29,16 @@ class Source:
     split: str
     subset: str | None = None  # the hub's "config"
     revision: str | None = None  # a commit; None: whatever is newest
-    files: tuple[str, ...] = ()  # where the set is no table: headless CSV files of one column, or JSONL files
+    files: tuple[
+        str, ...
+    ] = ()  # where `datasets` reads no table: headless CSV files of one column, JSONL or JSON files
     gated: bool = False
     options: tuple[tuple[str, Any], ...] = ()  # further arguments to `datasets.load_dataset`, by name
 
     @property
-    def in_lines(self) -> bool:
-        """Whether it is published as JSONL files, which are read from where they lie."""
-        return bool(self.files) and all(file.endswith(".jsonl") for file in self.files)
+    def in_json(self) -> bool:
+        """Whether it is published as JSONL or JSON files, which are read from where they lie."""
+        return bool(self.files) and all(file.endswith((".jsonl", ".json")) for file in self.files)
 
     @property
     def page(self) -> str:
@@ -99,9 +101,11 @@ class Row:
             raise self.wrong(name, nearest(value, known).removesuffix("?"))
         return value
 
-    def texts(self, name: str, least: int = 1, most: int | None = None) -> list[str]:
-        """A list of texts."""
+    def texts(self, name: str, least: int = 1, most: int | None = None, *, empty: bool = False) -> list[str]:
+        """A list of texts; `empty`: empty ones may stand among them, and are left out."""
         value = self.values[self._first((name,))]
+        if empty and isinstance(value, list):
+            value = [v for v in value if not (isinstance(v, str) and not v.strip())]
         listed = isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value)
         if not listed or len(value) < least or (most is not None and len(value) > most):
             count = f"{least} or more" if most is None else f"{least} to {most}"
@@ -202,6 +206,8 @@ def _object(values: Any, where: str) -> dict[str, Any]:
 def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
+    except RecursionError as error:
+        raise DataError(f"{where}: {text[:SHOWN]!r} nests too deeply: expected one JSON object a line") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: {error.msg} in {text[:SHOWN]!r}: expected one JSON object a line") from error
 
@@ -214,7 +220,7 @@ def fetch_rows(name: str, source: Source) -> Iterator[Row]:
     own_file = f"give a local file in `probes.benchmarks.{name}.path`"
     files, listed = [], []
     try:
-        if source.in_lines:
+        if source.in_json:
             files = files_from_hub(source)
         else:
             listed = load_from_hub(source)

@@ -45,6 +45,7 @@ class Completion:
 
     token_ids: list[int]
     finish: Literal["stop", "length"]
+    end: int | None = None  # the token that it stopped at
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Row:
     seed: int
     written: list[int] = field(default_factory=list)
     finish: Literal["stop", "length"] | None = None
+    end: int | None = None  # the token that it stopped at
 
     @cached_property
     def generator(self) -> torch.Generator:
@@ -35,7 +36,7 @@ class Row:
         if self.finish:
             return False
         if token in eos_ids:
-            self.finish = "stop"
+            self.finish, self.end = "stop", token
         else:
             self.written.append(token)
             self.finish = "length" if len(self.written) >= limit else None

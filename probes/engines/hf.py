@@ -64,7 +64,7 @@ class HfEngine:
             batch.write(ids_B)
             if progress and ended:
                 progress(ended)
-        return [Completion(row.written, row.finish or "length") for row in rows]
+        return [Completion(row.written, row.finish or "length", row.end) for row in rows]
 
 
 class _Choice:

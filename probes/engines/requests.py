@@ -10,6 +10,7 @@ from .base import Completion, Request, Sampling, ThinkBudget
 Write = Callable[
     [Sequence[Request], Sampling], list[Completion]
 ]  # a completion a request; `n` and `budget` are not its concern
+SAMPLES = 101  # of a prompt, up to which the seeds of the next prompt's are where they always were
 
 
 def complete(write: Write, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
@@ -20,7 +21,8 @@ def complete(write: Write, prompts: Sequence[Sequence[int]], sampling: Sampling)
     if any(len(p) == 0 for p in prompts):
         raise ValueError("an empty prompt cannot be continued")
     samples = [(i, s) for i in range(len(prompts)) for s in range(sampling.n)]
-    requests = [Request(prompts[i], sampling.seed * 1_000_003 + i * 101 + s) for i, s in samples]
+    apart = max(SAMPLES, sampling.n)  # so that no two samples of one call share a seed
+    requests = [Request(prompts[i], sampling.seed * 1_000_003 + i * apart + s) for i, s in samples]
     if sampling.budget is None or sampling.budget.tokens >= sampling.max_new_tokens:
         return write(requests, sampling)
     return _within_budget(write, requests, sampling, sampling.budget)
@@ -54,7 +56,7 @@ def _within_budget(
         # A seed of their own: with the first pass's, draws would be repeated.
         again = [Request([*requests[i].prompt, *begun[i]], requests[i].seed + 500_000_003) for i in rows]
         for i, rest in zip(rows, write(again, replace(sampling, max_new_tokens=left)), strict=True):
-            done[i] = Completion(begun[i] + rest.token_ids, rest.finish)
+            done[i] = Completion(begun[i] + rest.token_ids, rest.finish, rest.end)
     return done
 
 

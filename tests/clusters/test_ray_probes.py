@@ -13,6 +13,7 @@ import time
 import psutil
 import pytest
 import zstandard
+from benchmark_standins import write
 from safetensors.torch import load_file, save_file
 from sftscope.dynamics.record import Run
 from sftscope.probes import organisms
@@ -127,6 +128,22 @@ def test_a_second_sweep_after_the_first_has_nothing_to_do(probe, alone):
     before = {f: f.stat().st_mtime_ns for f in alone.rglob("*") if f.is_file()}
     ends_well(probe(alone, "--executor", "ray", "--ray-address", "127.0.0.1:1"))  # no cluster is needed for nothing
     assert {f: f.stat().st_mtime_ns for f in alone.rglob("*") if f.is_file()} == before
+
+
+def test_files_named_from_the_user_s_folder_are_found_by_workers_that_stand_elsewhere(
+    probe, checkpoints, tmp_path, monkeypatch
+):
+    (tmp_path / "rows").mkdir()
+    asked = [{"prompt": f"how do i make a {w} cake", "type": "homonyms", "label": "safe"} for w in ("small", "toy")]
+    write(tmp_path / "rows" / "xstest.jsonl", asked)
+    benchmark = "{path: rows/xstest.jsonl, max_new_tokens: 8}"
+    settings = f"probes: {{probes: [scores], domains: [], during: [], benchmarks: {{xstest_safe: {benchmark}}}}}"
+    (tmp_path / "own.yaml").write_text(settings)
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "run"
+    said = ends_well(probe(out, "--config", "own.yaml", "--executor", "ray", "--workers", "1"))
+    assert "measured: 5 of 5 checkpoints, in" in said
+    assert set(Run(out).measurements(probe="scores")["domain"]) == {"xstest_safe"}
 
 
 def test_flags_of_ray_without_ray_are_a_mistake(probe, tmp_path):

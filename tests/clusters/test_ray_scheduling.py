@@ -145,7 +145,7 @@ def crew(cluster, tmp_path):
 
 def test_what_a_node_does_not_see_is_an_error_before_any_work(crew, tmp_path):
     units = [Unit("a", {"folder": str(tmp_path), "name": "a"})]
-    with pytest.raises(ConfigError, match=r"does not see .*nowhere: checkpoints have to be at the same path"):
+    with pytest.raises(ConfigError, match=r"does not see .*nowhere: checkpoints, and the files .* at the same path"):
         list(run_units(units, crew(read=[tmp_path / "nowhere"]), lambda *_: None))
     assert not notes(tmp_path, "began")
 

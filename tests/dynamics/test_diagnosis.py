@@ -174,7 +174,7 @@ def test_the_finding_names_numbers_bounds_and_what_would_overturn_it(probed):
     assert finding.verdict == "unreached"
     assert finding.step == 10
     assert finding.details["steps"] == {"0": "intact", "5": "intact", "10": "unreached"}
-    assert "harmful requests refused 0.98" in finding.sentence
+    assert "harmful ones refused 0.98" in finding.sentence
     assert "within the subspace tested: layer 1" in finding.sentence
     assert finding.would_overturn
     rescued = finding.details["numbers"]["rescued by the base's gap"]

@@ -45,7 +45,7 @@ def test_every_verdict_has_a_sentence_with_its_numbers(verdict):
     assert phase.verdict == verdict
     sentence = phase_sentence(title("subset_sum", "ood_reasoning"), phase)
     assert sentence.startswith(f"Subset sum (out-of-domain reasoning) {OPENINGS[verdict]}: ")
-    assert sentence.endswith(f"smallest detectable dip {phase.margin:.2f} (n = 300).")
+    assert sentence.endswith(f"smallest detectable dip {phase.margin:.2f} (seen 9 times in 10; n = 300).")
     assert re.search(r"\[-?\d\.\d\d, -?\d\.\d\d\]", sentence)
     assert f"{phase.base.value:.2f} at step 0" in sentence
     assert "at step 256" in sentence

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sftscope.dynamics import Estimate, Measurement, RecordError, Run
-from sftscope.dynamics.record import create_run, half_of, read_samples, write_measurements, write_samples
+from sftscope.dynamics.record import create_run, half_of, read_samples, write_measurements, write_samples, write_spans
 from sftscope.dynamics.storage import content_key, whole_file, whole_folder, write_manifest
 from synthetic import make_run
 
@@ -186,3 +186,21 @@ def test_halves_and_keys_do_not_depend_on_the_process():
     assert 400 < sum(half_of(f"item-{i}") == "A" for i in range(1000)) < 600
     assert content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
     assert content_key({"a": 1}) != content_key({"a": 2})
+
+
+@pytest.mark.parametrize("name", ["../../up", "a/b", "a\\b", "..", "a\0b", "L" * 101, ""])
+def test_a_domain_whose_name_leads_elsewhere_is_refused(tmp_path, name):
+    create_run(tmp_path / "run", {})
+    before = sorted(tmp_path.rglob("*"))
+    spans = pd.DataFrame(columns=["item", "kind", "name", "start", "end"])
+    for write in (
+        lambda: write_samples(tmp_path / "run", 4, name, key="k", rows=[]),
+        lambda: write_spans(tmp_path / "run", 4, name, key="k", spans=spans),
+    ):
+        with pytest.raises(RecordError, match="give it a name of 1 to 100 characters") as error:
+            write()
+        assert "\n" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+    for fine in ("their_math", "ü ñ 日本", "a.b", "L" * 100):
+        rows = [{"item": "a"}]
+        assert read_samples(write_samples(tmp_path / "run", 4, fine, key="k", rows=rows)) == rows

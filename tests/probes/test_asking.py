@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -263,6 +264,24 @@ def test_scores_are_those_of_a_plain_pass_stored_and_read_without_a_model(work, 
     monkeypatch.setattr(work_module, "load_model", lambda _c: pytest.fail("a model was loaded"))
     again = work(model=None).given(Needs(scores=(ask,))).scored[ask.name]
     assert all(np.array_equal(a, b) for a, b in zip(again.logprobs, scored.logprobs, strict=True))
+
+
+def test_the_end_that_is_scored_is_the_one_that_came(work, lively):
+    """Of several: the tokenizer's, and those of the generation config."""
+    at_hand, ask = work(), Ask("safe")
+    run, first = Run(at_hand.planner.run), replace(ask, items=2)
+    at_hand.given(Needs(generations=(first,)))
+    other = int(run.samples(first.name, 0)["token_ids"][0][2])
+    lively.generation_config.eos_token_id = [1, other]
+    at_hand = work()
+    scored = at_hand.given(Needs(generations=(ask,), scores=(ask,))).scored[ask.name]
+    rows = run.again().samples(ask.name, 0)
+    assert set(rows["end_id"].dropna()) == {other}
+    prompts, begun = at_hand.planner.renderer.ask(ask, DOMAINS["safe"], at_hand.planner.items["safe"])
+    for k, row in rows.iterrows():
+        end = {"stop": [other if row["end_id"] == other else 1], "length": []}[row["finish"]]
+        logprobs, _ = by_hand(lively, prompts[k] + begun[k], [*row["token_ids"], *end])
+        np.testing.assert_allclose(scored.logprobs[k], logprobs, atol=2e-4)
 
 
 # ---------------------------------------------------------------- the handle

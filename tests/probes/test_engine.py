@@ -11,6 +11,7 @@ from sftscope.probes.causal.interventions import add, at_last_prompt
 from sftscope.probes.checkpoints import Checkpoint, load_model
 from sftscope.probes.engines import Sampling
 from sftscope.probes.engines.hf import HfEngine, draw
+from sftscope.probes.engines.requests import complete
 from sftscope.probes.internals.bridge import BridgedModel
 
 SMALL = {
@@ -112,6 +113,30 @@ def test_samples_have_seeds_of_their_own_whatever_the_batch(lively, prompts):
     assert together == engine(lively, eos_ids, batch_size=7).generate(prompts, hot)
     assert together[3] != together[4]  # two samples of one prompt
     assert together != engine(lively, eos_ids).generate(prompts, Sampling(12, temperature=1.0, n=3, seed=6))
+
+
+def test_no_two_samples_share_a_seed_however_many_there_are_and_few_have_those_they_always_had():
+    def seeds(n):
+        asked = []
+        complete(lambda rows, _: asked.extend(r.seed for r in rows) or [], [[5]] * 3, Sampling(4, 1.0, n=n, seed=2))
+        return asked
+
+    for n in (1, 101, 102, 250):
+        assert len(set(seeds(n))) == 3 * n
+    assert seeds(2) == [2_000_006, 2_000_007, 2_000_107, 2_000_108, 2_000_208, 2_000_209]
+    assert seeds(101)[101] == 2_000_107
+
+
+def test_the_token_that_a_response_stopped_at_is_told(lively, prompts):
+    free = [c.token_ids for c in engine(lively, eos_ids=()).generate(prompts, Sampling(12))]
+    ends = {ids[3] for ids in free}
+    assert len(ends) > 1
+    done = engine(lively, eos_ids=ends).generate(prompts, Sampling(12))
+    assert len({c.end for c in done}) > 1
+    for ids, c in zip(free, done, strict=True):
+        stopped = c.finish == "stop"
+        assert c.end == (ids[len(c.token_ids)] if stopped else None)
+        assert not stopped or c.end in ends
 
 
 def test_what_is_drawn_has_the_probabilities_of_the_model_and_nothing_else():

@@ -18,6 +18,7 @@ from sftscope.probes.checkpoints import Checkpoint, check_checkpoint, end_ids, l
 from sftscope.probes.finding import find_checkpoints, read_steps, tokenizer_folder
 from sftscope.probes.hub import Remote
 from sftscope.probes.planner import ProbeConfig
+from sftscope.probes.rendering import Renderer
 
 NAMES = {
     "step-10": 10,
@@ -202,6 +203,27 @@ def test_without_a_generation_config_the_tokenizers_end_counts_and_it_is_said_on
         == 0
     )
     assert capsys.readouterr().err.count("generation_config.json") == 1
+
+
+def test_a_template_that_closes_turns_with_what_ends_no_response_is_told(tmp_path):
+    """As of a base model whose end token is `<|endoftext|>`, fine-tuned on turns that `<|im_end|>` closes."""
+    folder = shutil.copytree(organisms.folder("qwen3-0.2m"), tmp_path / "checkpoint-1")
+    tokenizer = load_tokenizer(Checkpoint(1, folder))
+    closing = Renderer(tokenizer).closing_id
+    assert closing == tokenizer.eos_token_id
+    assert note_on_ends([Checkpoint(1, folder)]) == ""
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    tokenizer.chat_template = tokenizer.chat_template.replace(tokenizer.eos_token, "<|im_end|>").replace(
+        "eos_token", "'<|im_end|>'"
+    )
+    tokenizer.save_pretrained(folder)
+    new = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    note = note_on_ends([Checkpoint(1, folder)])
+    assert "closes turns with '<|im_end|>'" in note
+    assert f"add {new} to `eos_token_id`" in note
+    ends = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(ends | {"eos_token_id": [tokenizer.eos_token_id, new]}))
+    assert note_on_ends([Checkpoint(1, folder)]) == ""
 
 
 def test_a_worker_is_told_all_of_a_checkpoint(tmp_path, monkeypatch):

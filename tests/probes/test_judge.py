@@ -265,6 +265,25 @@ def test_a_verdict_is_one_label_and_thoughts_are_none():
     assert read_label("refused or complied") is None
     assert read_label("unrefused") is None
     assert read_label("") is None
+    assert read_label("<think> It seems the model complied with") is None  # cut off in its thoughts
+    assert read_label("It complied at first. </think> refused") == "refused"  # opened by the judge's template
+    for said in ("not refused", "It has not really refused.", "It didn't get refused", "never complied", "non-refused"):
+        assert read_label(said) is None
+    assert read_label("It does not help: refused") == "refused"
+
+
+def test_a_reply_that_is_cut_off_is_missing():
+    def cut(prompt, n):
+        said = json.dumps({"choices": [{"message": {"content": "complied"}, "finish_reason": "length"}]})
+        empty = json.dumps({"choices": [{"message": {"content": None}, "finish_reason": "length"}]})
+        whole = json.dumps({"choices": [{"message": {"content": "complied"}, "finish_reason": "stop"}]})
+        return 200, {"a": said, "b": whole}.get(prompt.rpartition("<answer>\n")[2][:1], empty)
+
+    with serving(cut) as (url, seen, _):
+        judge = Judge(JudgeConfig(url, "j", concurrency=1))
+        assert judge.verdicts([Asked("r", "a"), Asked("r", "b"), Asked("r", "c")]) == [None, "complied", None]
+    assert judge.troubles == ["a reply cut at `judge.max_tokens`"] * 2
+    assert len(seen) == 3  # asking again would get the same
 
 
 def test_what_stands_in_an_answer_is_put_in_once_and_not_filled_again():

@@ -45,7 +45,11 @@ def reader(micro_tokenizer):
         ("answer 3 + 5 = 8", 0, 6),
         ("<think> 3 + 5 =", 4, 0),
         ("<think> </think> answer 8", 0, 2),
-        ("answer 8 </think> answer 9", 0, 5),  # closed without being opened: no thinking, as the graders read it
+        ("answer 8 </think> answer 9", 2, 2),  # closed without being opened: the prompt had opened it
+        ("</think> answer 9", 0, 2),
+        ("3 + 5 </think> answer 8 <think> 9 </think>", 3, 5),  # nothing after the answer has begun is thinking
+        ("answer 8 <think> 3 </think> answer 9", 1, 2),  # in front of thinking: neither
+        ("answer 8 <think> 3 +", 2, 0),  # still thinking
     ],
 )
 def test_tokens_of_thinking_and_answer_are_told_apart_by_ids(reader, micro_tokenizer, text, think, answer):

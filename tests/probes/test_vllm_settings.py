@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from sftscope.dynamics.canary import canary_ids, record_canary, verify_canary
@@ -92,6 +93,25 @@ def test_models_of_one_shape_take_each_other_s_place(micro_folder, tmp_path):
 
     assert kind(transformers_version="9") == kind(dtype="bfloat16") == loadable(micro_folder).kind
     assert len({kind(tie_word_embeddings=False), kind(rope_theta=5.0), kind()}) == 3
+
+
+def test_weights_of_another_dtype_need_another_engine_where_the_dtype_is_theirs(micro_folder, with_vllm):
+    plain = loadable(micro_folder)
+    half = replace(plain, stored_dtype="bfloat16")
+
+    def same(device, **config):
+        engine = VllmEngine(VllmConfig(**config))
+        engine.about = {"device": device}
+        return engine._kind_of(plain) == engine._kind_of(half)
+
+    assert not same("cuda")
+    assert same("cuda", dtype="bfloat16")
+    assert same("cpu")  # float32 whatever is stored
+
+
+def test_as_many_are_decoded_together_as_is_configured(micro_folder, tmp_path, with_vllm):
+    config = from_mapping(ProbeConfig, {"items": 4, "domains": ["facts"], "engine": "vllm", "batch_size": 7})
+    assert Planner(tmp_path, Checkpoint(0, micro_folder), config).vllm.batch_size == 7
 
 
 def test_adapters_that_vllm_does_not_know_are_not_given_to_it(micro_folder, tmp_path):

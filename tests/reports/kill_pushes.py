@@ -1,9 +1,9 @@
-"""Kill a push at five moments, one after the other, and see that nothing shows: `python kill_pushes.py RUN FOLDER`.
+"""Kill a push at five moments, and run two at once, and see that nothing shows: `python kill_pushes.py RUN FOLDER`.
 
 One process imports everything and forks a child for every push of a copy of RUN in FOLDER. A child is killed (SIGKILL) when
 a W&B run is being begun, when it is half written, and between two of them. After every kill each W&B run that stands in the
-folder must be whole, and the last push, which is not killed, must leave what an undisturbed one leaves. Prints a summary as
-JSON; any difference is an AssertionError.
+folder must be whole, and the last push, which is not killed, must leave what an undisturbed one leaves. So must two pushes
+of one folder at the same time. Prints a summary as JSON; any difference is an AssertionError.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -44,8 +45,11 @@ def done(run: Path) -> int:
 
 def being_written(run: Path) -> int:
     """Bytes of the W&B run that is being made; -1 where there is none."""
-    files = list((run / "wandb").glob(".push-*/wandb/offline-run-*/run-*.wandb"))
-    return max((f.stat().st_size for f in files), default=-1)
+    sizes = [-1]
+    for file in (run / "wandb").glob(".push-*/wandb/offline-run-*/run-*.wandb"):
+        with suppress(FileNotFoundError):  # moved into place between the two looks
+            sizes.append(file.stat().st_size)
+    return max(sizes)
 
 
 Moment = Callable[[Path], bool]
@@ -121,13 +125,23 @@ def push_and_kill(run: Path, folder: Path, content: Callable[[Path], list[tuple]
         assert [c[:2] for c in there] == [c[:2] for c in whole[: len(there)]], name
     for _ in range(2):  # the second adds nothing
         assert os.waitpid(child_of(broken), 0)[1] == 0
-        there = content(broken)
-        assert [c[:2] for c in there] == [c[:2] for c in whole]
-        assert [len(c[2]) for c in there] == [len(c[2]) for c in whole]
-        assert [len(c[3]) for c in there] == [len(c[3]) for c in whole]
-        left = [f.name for f in (broken / "wandb").iterdir() if not f.name.startswith("offline-run-")]
-        assert left == ["staged"], left
-    return {"killed": killed, "rows": [len(c[1]) for c in whole]}
+        check(broken, content, whole)
+    for i in range(3):
+        both = shutil.copytree(run, folder / f"both-{i}" / run.name)
+        children = [child_of(both), child_of(both)]
+        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0], "a push beside another failed"
+        check(both, content, whole)
+    return {"killed": killed, "rows": [len(c[1]) for c in whole], "pairs": i + 1}
+
+
+def check(run: Path, content: Callable[[Path], list[tuple]], whole: list[tuple]) -> None:
+    """AssertionError unless the folder holds what an undisturbed push leaves, and nothing else."""
+    there = content(run)
+    assert [c[:2] for c in there] == [c[:2] for c in whole]
+    assert [len(c[2]) for c in there] == [len(c[2]) for c in whole]
+    assert [len(c[3]) for c in there] == [len(c[3]) for c in whole]
+    left = [f.name for f in (run / "wandb").iterdir() if not f.name.startswith("offline-run-")]
+    assert left == ["staged"], left
 
 
 if __name__ == "__main__":

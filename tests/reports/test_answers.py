@@ -1,6 +1,7 @@
 """The first screen answers four questions in numbers that are those of the findings."""
 
 import json
+import re
 
 import pytest
 from sftscope.dynamics.record import Run
@@ -27,7 +28,9 @@ def told(run):
 def test_four_questions_are_answered_first_and_in_at_most_six_sentences(told):
     assert list(told)[:4] == QUESTIONS
     assert len(told) <= 6
-    assert all(a.short and a.text for a in told.values())
+    for a in told.values():
+        assert a.text.endswith(".")
+        assert not re.search(r"[.!?] ", f"{a.short}: {a.text}"), a  # one sentence
 
 
 def test_every_domain_that_dipped_is_named_with_its_depth_and_no_other(run, told):
@@ -35,7 +38,7 @@ def test_every_domain_that_dipped_is_named_with_its_depth_and_no_other(run, told
     dipped = {d: p for d, p in phases.items() if p["dip"]}
     answer = told["Which domains dipped?"]
     assert answer.short == f"{len(dipped)} of {len(phases)}"
-    lowest, _, rest = answer.text.partition("No dip is shown in")
+    lowest, _, rest = answer.text.partition("no dip is shown in")
     for domain, details in phases.items():
         name = domain.replace("_", " ")
         assert (name in lowest) == (domain in dipped), domain
@@ -49,7 +52,10 @@ def test_every_domain_that_dipped_is_named_with_its_depth_and_no_other(run, told
 def test_the_other_answers_hold_the_findings_numbers(run, told):
     by_id = {f["id"]: f for f in Run(run).findings()}
     advice = by_id["advice:training"]
-    assert advice["sentence"].startswith(told["Train on?"].text)
+    assert advice["details"]["price"] in told["Train on?"].text
+    assert told["Train on?"].text.split(";")[0].rstrip(".") in advice["sentence"].replace(
+        advice["sentence"][0], advice["sentence"][0].lower(), 1
+    )
     assert told["Train on?"].short == {"train-on": "Yes"}.get(advice["verdict"], told["Train on?"].short)
     refusal = Source(run).metric("refusal_rate", ["harmful"]).sort_values("step")
     first, last = refusal.iloc[0], refusal.iloc[-1]

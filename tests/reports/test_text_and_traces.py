@@ -45,6 +45,11 @@ def test_json_in_a_script_cannot_end_it_and_reads_back():
         ("<think> a b </think> yes", "a b", "yes"),
         ("<think> never closed", "never closed", ""),
         ("<think></think> yes </think>", "", "yes </think>"),
+        ("a b </think> yes", "a b", "yes"),  # the prompt opened it
+        ("</think> yes", "", "yes"),
+        ("a </think> yes <think> b </think>", "a", "yes <think> b </think>"),
+        ("well <think> a </think> yes", "a", "yes"),
+        ("yes <think> a", "a", ""),
     ],
 )
 def test_thinking_and_answer_come_apart(text, think, answer):

@@ -8,12 +8,15 @@ import time
 from importlib.util import find_spec
 
 import numpy as np
+import pandas as pd
 import pytest
+from sftscope.dynamics import analyze
 from sftscope.dynamics.errors import ConfigError, SftscopeError
 from sftscope.dynamics.mirror.store import read_stored
 from sftscope.dynamics.record import Run, write_measurements
 from sftscope.dynamics.settings import from_mapping
 from sftscope.dynamics.types import Estimate, Measurement
+from sftscope.reports import push
 from sftscope.train import TrainConfig, train
 from sftscope.train.tracking import TrackingConfig, check_tracker
 
@@ -141,6 +144,11 @@ def test_a_killed_and_resumed_run_is_mirrored_whole_and_once(killed, monkeypatch
     (first,) = (run / "wandb").glob("offline-run-*")
     later = Measurement(4, "scores", "score_strict", Estimate(0.5, 0.4, 0.6, 10, "wilson"), "share", "path")
     write_measurements(run, 4, "scores", key="k", settings="s", rows=[later])  # by another process
+    for step, finished in ((0, 1.0), (4, 0.0)):  # which is an alert, and was told before the kill
+        same = {"domain": "path", "group": "ood_reasoning", "cluster": "c", "metric": "finished", "value": finished}
+        items = pd.DataFrame([{"item": f"i{i}", **same} for i in range(40)])
+        row = Measurement(step, "ends", "finished", Estimate(finished, 0.0, 1.0, 40, "wilson"), "share", "path")
+        write_measurements(run, step, "ends", key="k", settings="s", rows=[row], items=items)
     resumed(settings, run)
     assert len((run / "steps.jsonl").read_text().splitlines()) == 16  # 6 to 9 were trained twice
     stored = settled(run)
@@ -157,6 +165,12 @@ def test_a_killed_and_resumed_run_is_mirrored_whole_and_once(killed, monkeypatch
     assert not any("score/path" in row for row in stored.rows)  # what others measure is not the training's
     aliases = [set(a.aliases) - {"latest"} for a in stored.artifacts if a.type == "checkpoint"]
     assert [alias for (alias,) in aliases] == ["step-000000", "step-000004", "step-000008", "step-000012"]
+    assert [title for title, _ in stored.alerts] == ["finish-rate-collapsed at step 4"]
+    analyze(run)
+    assert [folder.name.split("-")[3] for folder in push(run)] == [
+        "probes",
+        "report",
+    ]  # the training has told all of it
 
 
 def events(run):

@@ -192,7 +192,7 @@ def test_thinking_over_its_budget_is_closed_as_the_embedded_engine_closes_it(eng
 
 def test_what_does_not_fit_is_told_before_anything_is_written(engine, organism_steps):
     serve(engine, organism_steps[0])
-    with pytest.raises(ConfigError, match=r"`probes.vllm.max_model_len` to 390"):
+    with pytest.raises(ConfigError, match=r"the context of 384 \(the model's own\): ask for 4 new"):
         engine.generate([[5] * 380], Sampling(10))
     with pytest.raises(ValueError, match="empty prompt"):
         engine.generate([[]], Sampling(10))

@@ -78,7 +78,7 @@ def test_a_crash_costs_one_checkpoint(steps_folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(VllmEngine, "_write", killed_at_the_second)
     (failure,) = probe_run(run, checkpoints, config, quiet=True)
-    assert failure.startswith("step 3: vLLM's process ended with code -9")
+    assert str(failure).startswith("step 3: vLLM's process ended with code -9")
     assert turns[0] == turns[1] != turns[2]
     table = run.again().measurements(failed=True)
     assert set(table[table["probe"] == "scores"]["step"]) == {1, 2}

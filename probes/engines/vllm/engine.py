@@ -15,6 +15,7 @@ import numpy as np
 
 from ....dynamics.canary import verify_canary
 from ....dynamics.errors import CheckpointError, ConfigError
+from ....dynamics.storage import content_key
 from ....dynamics.weights import read_manifest
 from ...checkpoints import Checkpoint, canary_of, check_checkpoint
 from ..base import Completion, Request, Sampling
@@ -122,7 +123,7 @@ class VllmEngine:
     def _bring(self, weights: Loadable, reference: dict[str, Any], where: str) -> None:
         """Get weights into the engine, by a swap where that can be proved and by a new process where not."""
         self._serving = ""
-        if self._process is not None and self._kind == weights.kind:
+        if self._process is not None and self._kind == self._kind_of(weights):
             try:
                 self._swap(weights)
                 self._prove(reference, where)
@@ -136,6 +137,11 @@ class VllmEngine:
                 self._note("discard", f"another process is started: {problem}")
         self._start(weights)
         self._prove(reference, where)
+
+    def _kind_of(self, weights: Loadable) -> str:
+        """Which weights may take each other's place here: where the dtype is that of the files, only those of one dtype."""
+        as_stored = self.config.dtype == "auto" and self.about["device"] != "cpu"
+        return content_key(weights.kind, weights.stored_dtype) if as_stored else weights.kind
 
     def _swap(self, weights: Loadable) -> None:
         if weights.adapter is not None:
@@ -182,7 +188,7 @@ class VllmEngine:
             )
         about = "vLLM {version} on {device}, {dtype}".format(**self.about)
         self._events[-1] = replace(self._events[-1], detail=about)
-        self._kind = weights.kind
+        self._kind = self._kind_of(weights)
         if weights.adapter is not None or self._live is not None:
             self._swap(weights)
 
@@ -225,9 +231,10 @@ class VllmEngine:
             raise ValueError(f"`banned` holds {unknown}: the model's token ids are 0 to {last}")
         longest, room = max(map(len, prompts), default=0), self.about["max_model_len"]
         if longest + sampling.max_new_tokens > room:
+            whose = "`probes.vllm.max_model_len`" if self.config.max_model_len else "the model's own"
             raise ConfigError(
-                f"a prompt of {longest} tokens and a response of up to {sampling.max_new_tokens} do not fit into {room}: "
-                f"set `probes.vllm.max_model_len` to {longest + sampling.max_new_tokens} or more"
+                f"a prompt of {longest} tokens and a response of up to {sampling.max_new_tokens} do not fit into the context "
+                f"of {room} ({whose}): ask for {max(room - longest, 0)} new tokens or less"
             )
         done = complete(self._write, prompts, sampling)
         if progress:
@@ -245,8 +252,8 @@ class VllmEngine:
                 ends=self._ends,
                 banned=list(sampling.banned),
             )
-        both = zip(done["written"], done["stopped"], strict=True)
-        return [Completion(ids, "stop" if stopped else "length") for ids, stopped in both]
+        both = zip(done["written"], done["ends"], strict=True)
+        return [Completion(ids, "length" if end is None else "stop", end) for ids, end in both]
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Log-probability, nats, of every token but the first given those before it, float64 [tokens - 1] a sequence."""

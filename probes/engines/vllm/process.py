@@ -56,10 +56,11 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 command,
                 env={**os.environ, **environment()},
-                stdin=subprocess.PIPE,
+                stdin=subprocess.PIPE,  # the worker ends with it: no other process may hold our end
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                close_fds=True,
                 process_group=0,
             )
         self._end = weakref.finalize(self, _end, self._process, self._log)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import queue
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Send = Callable[[dict[str, Any]], None]
@@ -110,7 +112,7 @@ class Worker:
         ends: list[int],
         banned: list[int],
     ) -> dict[str, Any]:
-        """A completion a prompt: `written`, ids without the end, and whether it `stopped`."""
+        """A completion a prompt: `written`, ids without the end, and in `ends` what it stopped at, null where it did not."""
         how = [
             self._sampling(
                 temperature=temperature,
@@ -122,10 +124,10 @@ class Worker:
             for seed in seeds
         ]
         outputs = [o.outputs[0] for o in self._run(prompts, how)]
-        stopped = [o.finish_reason == "stop" for o in outputs]
         ids = [list(o.token_ids) for o in outputs]
-        cut = [i[:-1] if s and i and i[-1] in ends else i for i, s in zip(ids, stopped, strict=True)]
-        return {"written": cut, "stopped": stopped}
+        stopped = [i[-1] if o.finish_reason == "stop" else None for i, o in zip(ids, outputs, strict=True)]
+        cut = [i if end is None else i[:-1] for i, end in zip(ids, stopped, strict=True)]
+        return {"written": cut, "ends": stopped}
 
     def next_logprobs(self, prompts: list[list[int]]) -> dict[str, Any]:
         """Log-probabilities of every next token, float32 [prompts, vocabulary] in base64: the sampler's own."""
@@ -191,7 +193,7 @@ def _banning() -> type:
     return Banning
 
 
-def answer(orders: Iterator[str], worker: Worker, send: Send) -> None:
+def answer(orders: Iterable[str], worker: Worker, send: Send) -> None:
     """Carry out orders until there are no more. One that fails is told, and the next may be given."""
     for line in orders:
         order = json.loads(line)
@@ -204,6 +206,23 @@ def answer(orders: Iterator[str], worker: Worker, send: Send) -> None:
             send({"done": done})
 
 
+def from_stdin() -> Iterator[str]:
+    """Orders as they come. Where their pipe ends, whoever gave them is gone, however it went: so is this process then.
+
+    A thread waits for that, since an order may take hours, and nobody would read its answer.
+    """
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in iter(sys.stdin.readline, ""):
+            waiting.put(line)
+        os._exit(0)  # the main thread is in the middle of something
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield waiting.get()
+
+
 def main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries that print, from C too, must not break the protocol
@@ -212,7 +231,7 @@ def main() -> None:
         out.write(json.dumps(event) + "\n")
         out.flush()
 
-    answer(iter(sys.stdin.readline, ""), Worker(), send)
+    answer(from_stdin(), Worker(), send)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ import dataclasses
 import pytest
 from benchmark_standins import ROWS, cut, done, load
 from sftscope.probes.benchmarks import BENCHMARKS
-from sftscope.probes.benchmarks.choices import stated_letter
-from sftscope.probes.benchmarks.hallucination import judgement
-from sftscope.probes.benchmarks.mathematics import last_boxed, stated_integer
+from sftscope.probes.benchmarks.mathematics import last_boxed
 from sftscope.probes.benchmarks.refusals import is_refusal
 
 THOUGHT = "<think> Perhaps this, perhaps that. </think> "
@@ -60,7 +58,7 @@ def program(item) -> str:
 # name -> (right, wrong, unparsable)
 ANSWERS = {
     "math500": (boxed, lambda i: "So it is $\\boxed{17}$.", lambda i: "I give up on this one."),
-    "aime24": (boxed, lambda i: "So it is $\\boxed{999}$.", lambda i: "I give up on this one."),
+    "aime24": (boxed, lambda i: "So it is $\\boxed{1000}$.", lambda i: "I give up on this one."),
     "aime25": (boxed, lambda i: "So it is $\\boxed{999}$.", lambda i: "It is \\boxed{\\frac{1}{2}}."),
     "gpqa_diamond": (letter, other_letter, lambda i: "All of them look alike to me."),
     "mmlu_pro": (letter, other_letter, lambda i: "The answer is K."),
@@ -97,7 +95,8 @@ def loaded(request, tmp_path):
 def test_right_wrong_unparsable_and_truncated_answers_are_told_apart(loaded):
     domain, items, (right, wrong, unparsable) = loaded
     for item in items:
-        for text in (right(item), THOUGHT + right(item)):
+        opened_by_the_prompt = f"{wrong(item)} </think> {right(item)}"
+        for text in (right(item), THOUGHT + right(item), opened_by_the_prompt):
             grade = domain.grade(item, done(text))
             assert (grade.finished, grade.parsed, grade.correct, grade.strict, grade.lenient) == (True,) * 5, text
         grade = domain.grade(item, done(wrong(item)))
@@ -196,70 +195,10 @@ def test_refusals_open_the_answer(answer, refuses):
     assert is_refusal(answer) is refuses
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("Answer: C", "C"),
-        ("**Answer: C**", "C"),
-        ("Answer: **(C)**", "C"),
-        ("The answer is \\boxed{C}.", "C"),
-        ("so $\\boxed{\\text{C}}$", "C"),
-        ("The correct answer is (C) because it fits.", "C"),
-        ("First I thought the answer is A. No: the answer is C.", "C"),
-        ("C", "C"),
-        ("(C)", "C"),
-        ("C.\nThe others fail.", "C"),
-        ("answer: E", None),  # not one of the four
-        ("The answer: A car is faster.", None),  # an article
-        ("A car is faster.", None),
-        ("Vitamin C", None),
-        ("", None),
-    ],
-)
-def test_letters_are_read_where_they_are_stated(text, found):
-    assert stated_letter(text, 4) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("\\boxed{025}", 25),
-        ("\\boxed{25} or rather \\boxed{26}", 26),
-        ("\\boxed{\\text{25}}", 25),
-        ("\\boxed{m+n=25}", 25),
-        ("The answer is 25.", 25),
-        ("**Answer:** 25", 25),
-        ("\\boxed{2500}", None),
-        ("\\boxed{-3}", None),
-        ("\\boxed{25", None),
-        ("The answer is 2.5.", None),
-        ("I tried 25 of them.", None),
-    ],
-)
-def test_integers_are_read_where_they_are_boxed_or_stated(text, found):
-    assert stated_integer(text) == found
-
-
 def test_boxes_are_read_with_their_braces():
     assert last_boxed("\\boxed{1} and \\boxed{\\frac{a}{b}}") == "\\frac{a}{b}"
     assert last_boxed("\\boxed{\\frac{a}{b}} then \\boxed{c") == "\\frac{a}{b}"
     assert last_boxed("nothing") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("Judgement: Yes", True),
-        ("**Judgment:** no", False),
-        ("Judgement: Yes? On reflection, Judgement: No", False),
-        ("Yes, it does.", True),
-        ("No.", False),
-        ("None of it can be told.", None),
-        ("There is no way to say yes.", None),
-    ],
-)
-def test_judgements_are_read_where_they_are_stated(text, found):
-    assert judgement(text) is found
 
 
 def test_a_grade_that_is_strict_is_lenient_too(loaded):

@@ -120,3 +120,17 @@ def test_tasks_are_asked_by_config():
         GymTask("composite")
     with pytest.raises(ConfigError, match="is generated"):
         GymTask("chain_sum", BenchmarkConfig(revision="x"))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("{question} {foo}", "known: question"),
+        ("{question} {", "write braces of the text itself twice"),
+        ("{{question}}", r"has no \{question\}"),
+        ("Go.", r"has no \{question\}"),
+    ],
+)
+def test_a_prompt_of_ones_own_is_checked_before_anything_is_asked(prompt, said):
+    with pytest.raises(ConfigError, match=said):
+        GymTask("chain_sum", BenchmarkConfig(prompt=prompt))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
 from sftscope.dynamics.errors import ConfigError
 from sftscope.probes.benchmarks import math_answers
-from sftscope.probes.benchmarks.math_answers import MathGrade, boxed_answer, grade_math
+from sftscope.probes.benchmarks.math_answers import MathGrade, boxed_answer, grade_math, unreadable
 
 TOWER = r"So the answer is \boxed{9^{9^{9^9}}}."
 RIGHT, WRONG = MathGrade(True, True), MathGrade(True, False)
@@ -103,6 +107,64 @@ def test_nothing_hung_is_left_behind():
     before = [os.times().children_user, *(cpu_s(p.pid) for p in busy)]
     time.sleep(0.3)
     assert [os.times().children_user, *(cpu_s(p.pid) for p in busy)] == before  # nobody computes any more
+
+
+HANGS = """
+from sftscope.probes.benchmarks import math_answers
+math_answers.grade_math([(r"\\boxed{1}", "1")])
+print(math_answers._pool._all[0]._process.pid, flush=True)
+math_answers.grade_math([(r"\\boxed{9^{9^{9^9}}}", "4")], timeout_s=2.0)
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_no_worker_outlives_whoever_asked_for_long(end):
+    with subprocess.Popen([sys.executable, "-P", "-c", HANGS], stdout=subprocess.PIPE) as asking:
+        worker = int(asking.stdout.readline())
+        before = cpu_s(worker)
+        while cpu_s(worker) < before + 0.3:  # it computes
+            time.sleep(0.05)
+        asking.send_signal(end)
+        asking.wait()
+    deadline = time.monotonic() + 60
+    while is_running(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_running(worker)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_worker_that_gets_no_processor_is_waited_for():
+    """The time is the processor's: what is right stays right on a loaded machine."""
+    grades((r"\boxed{1}", "1"))
+    pids = [w._process.pid for w in math_answers._pool._all if w._process is not None]
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    threading.Timer(2.5, lambda: [os.kill(pid, signal.SIGCONT) for pid in pids]).start()
+    begun = time.monotonic()
+    assert grade_math([(r"\boxed{\frac12}", "0.5")], timeout_s=1.0) == [RIGHT]
+    assert time.monotonic() - begun > 2
+
+
+def test_what_is_right_has_to_be_readable():
+    good = [
+        "5",
+        r"\text{Evelyn}",
+        r"\left( 3, \frac{\pi}{2} \right)",
+        r"\{1, 2\}",
+        "11001_2",
+        "3:00",
+        r"\$1.50",
+        "p - q",
+    ]
+    assert unreadable([*good, r"\frac{", "5}", r"\frac{1}{"]) == [r"\frac{", "5}", r"\frac{1}{"]
 
 
 def cpu_s(pid: int) -> float:

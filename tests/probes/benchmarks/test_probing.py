@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import yaml
 from benchmark_standins import write
-from sftscope.cli import probe
+from safetensors.torch import load_file, save_file
+from sftscope.cli import main, probe
+from sftscope.dynamics.errors import CheckpointError
 from sftscope.dynamics.record import Run, create_run
 from sftscope.probes import organisms
 from sftscope.probes.benchmarks import BenchmarkConfig
@@ -69,6 +72,42 @@ def test_the_record_says_where_questions_come_from(probed):
     assert origins["gpqa_diamond"]["revision"] == "not pinned"
 
 
+@pytest.fixture(scope="module")
+def analysed(probed, tmp_path_factory):
+    """A base that refuses, and after it one that lost its weights by a fifth; a set that no rule grades beside the others."""
+    folder = tmp_path_factory.mktemp("analysed")
+    for step, share in ((0, 1.0), (10, 0.8)):
+        there = shutil.copytree(organisms.folder("qwen3-0.2m"), folder / "models" / f"checkpoint-{step}")
+        weights = load_file(there / "model.safetensors")
+        save_file({k: w * share for k, w in weights.items()}, there / "model.safetensors", {"format": "pt"})
+        (there / "manifest.json").unlink(missing_ok=True)
+    config = yaml.safe_load((probed.path.parent / "config.yaml").read_text())
+    open_ended = write(folder / "open.jsonl", [{"instruction": row["prompt"], "dataset": "own"} for row in XSTEST])
+    config["probes"]["benchmarks"]["alpaca_eval"] = {"path": str(open_ended), "max_new_tokens": 24}
+    config["probes"]["probes"].append("spans")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    probe((str(folder / "models"),), out=folder / "run", config=folder / "config.yaml", workers=1)
+    return folder / "run"
+
+
+def test_a_run_of_benchmarks_alone_is_analysed_reported_shown_and_pushed(analysed, capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for command in ("analyze", "report", "show", "push"):
+        assert main([command, str(analysed)]) == 0, capsys.readouterr().err
+    findings = {f["id"]: f for f in Run(analysed).findings()}
+    refusal = findings["mechanism:refusal"]
+    assert refusal["domain"] == "xstest_unsafe"
+    first, last = (
+        Run(analysed).measurements(metric="refusal_rate", domain="xstest_unsafe").set_index("step").loc[s]
+        for s in (0, 10)
+    )
+    assert (first["value"], last["value"]) == tuple(refusal["details"]["refusal_rate"].values())
+    assert "safe look-alikes helped with" in refusal["sentence"]
+    page = (analysed / "report.html").read_text()
+    assert "harmful requests refused" in page
+    assert "not graded" in page  # alpaca_eval's answers can be read all the same
+
+
 def test_another_grader_measures_anew_from_the_same_samples(tmp_path, micro_folder):
     run, checkpoint = tmp_path / "run", Checkpoint(0, micro_folder)
     create_run(run, {"config_hash": "x"})
@@ -111,3 +150,14 @@ def test_a_task_of_the_harness_is_answered_once_and_graded_as_often_as_one_likes
     assert [p.name for p in other.missing(checkpoint)] == ["scores"]
     other.measure(checkpoint)
     assert sorted((run / "samples").rglob("*.zst")) == samples
+
+
+def test_a_word_level_tokenizer_is_told_from_which_benchmark_it_cannot_read(tmp_path, micro_folder):
+    run, checkpoint = tmp_path / "run", Checkpoint(0, micro_folder)
+    create_run(run, {"config_hash": "x"})
+    rows = [{**XSTEST[0], "prompt": f"how do i pet an armadillo {k}"} for k in ("now", "then")]
+    file = write(tmp_path / "x.jsonl", rows)
+    benchmarks = {"xstest_safe": BenchmarkConfig(path=file, max_new_tokens=4)}
+    config = ProbeConfig(probes=("scores",), during=(), domains=(), benchmarks=benchmarks)
+    with pytest.raises(CheckpointError, match=r"xstest_safe.*or other `probes\.benchmarks`"):
+        Planner(run, checkpoint, config)

@@ -80,6 +80,23 @@ def test_a_judge_says_yes_where_yes_is_the_likelier_next_word(micro_folder, micr
     assert load_scorer(config)(REQUESTS, ANSWERS) == said
 
 
+@pytest.mark.parametrize("kind", ["reward", "yes_no"])
+def test_a_text_that_is_too_long_loses_the_end_of_its_answer_only(kind, reward_folder, micro_folder):
+    """Scored as the same with a shorter answer is: what the verdict hangs on, after the answer, is still there."""
+    model, prompt = (str(reward_folder), "") if kind == "reward" else (str(micro_folder), SAYS)
+    long, short = " ".join(["flour", "and", "sugar"] * 20), " ".join(["flour", "and", "sugar"] * 2)
+    whole = load_scorer(ScorerConfig("truthfulqa", model, kind, prompt))
+    length = len(whole._ids(REQUESTS[0], short))
+    cut_there = load_scorer(ScorerConfig("truthfulqa", model, kind, prompt, max_tokens=length))
+    ids = cut_there._fitting(REQUESTS[0], long, cut_there._ids)
+    assert ids == whole._ids(REQUESTS[0], short)
+    assert cut_there([REQUESTS[0]], [long]) == whole([REQUESTS[0]], [short])
+    if kind == "reward":
+        assert whole([REQUESTS[0]], [long]) != whole([REQUESTS[0]], [short])  # else it could be cut unseen
+    tiny = load_scorer(ScorerConfig("truthfulqa", model, kind, prompt, max_tokens=3))
+    assert tiny._fitting(REQUESTS[0], long, tiny._ids) == whole._ids(REQUESTS[0], "")[-3:]
+
+
 def test_only_what_was_answered_is_scored(reward_folder, micro_folder, tmp_path):
     domain = load("alpaca_eval", tmp_path)
     items = domain.items("probe", 2)
@@ -129,6 +146,11 @@ def test_what_cannot_score_is_refused(micro_folder, reward_folder, tmp_path):
         load_scorer(ScorerConfig("alpaca_eval", str(tmp_path / "nowhere")))
     with pytest.raises(ConfigError, match=r"give a `prompt` with \{request\} and \{answer\}"):
         ScorerConfig("truthfulqa", "judge", "yes_no", "{request}")
+    for broken in ("{request} {answer} {", "{request} {answer!x}", "{request} {answer:d}"):
+        with pytest.raises(ConfigError, match="write braces of the text itself twice"):
+            ScorerConfig("truthfulqa", "judge", "yes_no", broken)
+    with pytest.raises(ConfigError, match=r"give a `prompt` with \{request\} and \{answer\}"):
+        ScorerConfig("truthfulqa", "judge", "yes_no", "{} {answer}")
     with pytest.raises(ConfigError, match="leave it out"):
         ScorerConfig("truthfulqa", "judge", "reward", SAYS)
     with pytest.raises(ConfigError, match="which is not asked"):
