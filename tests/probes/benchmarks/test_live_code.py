@@ -613,7 +613,8 @@ def byte_model(tmp_path, micro_model):
     fast.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     folder = tmp_path / "byte-model"
     micro_model.resize_token_embeddings(len(fast))
-    micro_model.config.update({"eos_token_id": fast.eos_token_id, "pad_token_id": fast.pad_token_id})
+    ids = {"eos_token_id": fast.eos_token_id, "pad_token_id": fast.pad_token_id}
+    micro_model.config.update(ids | {"max_position_embeddings": 40_960})  # that of models that are asked such problems
     micro_model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
