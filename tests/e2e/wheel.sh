@@ -21,6 +21,6 @@ assert callable(train), train
 print("the user's train.py sees sftscope.train; organisms:", organisms.names())
 PY
 "$bin/python" train.py
-cp -r "$here/empty/runs" . && rm -r runs/quickstart/measurements runs/quickstart/findings.json
+cp -r "$here/empty/runs" . && rm -r runs/quickstart/measurements/step-0002* runs/quickstart/findings.json  # two: both workers have one
 "$bin/sftscope" quickstart --out runs/quickstart
 test -s runs/quickstart/findings.json
