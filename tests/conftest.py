@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+# A shell's background jobs ignore Ctrl-C, and so would the commands that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Its tests run real vLLM, in an environment of their own (`.ci/run`): here they would neither pass nor fail.
 collect_ignore = [] if find_spec("vllm") else ["with_vllm"]
